@@ -529,7 +529,7 @@ static void term_is_enough_for_the_polite(void **state)
     (void)state;
     struct world w;
     world_open(&w, 1);
-    static const char script[] = "trap 'echo bye; exit 5' TERM; echo ready; while :; "
+    static const char script[] = "trap 'echo bye; exit 5' TERM; echo ready; while :; do "
                                  "sleep 1000 & wait $!; done";
     const char *const argv[] = {"sh", "-c", script};
     struct keeper_job job = shell_job(argv);
