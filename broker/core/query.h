@@ -42,7 +42,9 @@ struct query_answer {
     size_t row_count;
     uint64_t finished_count; /* SINCE with_count: finished jobs of the set, all of them */
     bool is_complete;        /* there are no more rows */
-    uint64_t scanned_to;     /* SINCE: no row of the set up to this finish number is missing */
+    /* SINCE: no row of the set up to this finish number is missing. LIST: no row from this id up is
+     * missing: what before_id of the next query should be. */
+    uint64_t scanned_to;
 };
 
 void query_answer_fini(struct query_answer *a);
