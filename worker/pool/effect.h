@@ -16,7 +16,7 @@ enum pool_effect_type {
     POOL_EFFECT_SEND_WORKERS, /* message; a full pipe drops it */
     POOL_EFFECT_SEND_RESULTS, /* message; a full pipe drops it, verdicts come again */
     POOL_EFFECT_SPAWN,        /* slot, lease, command, fence_ms */
-    POOL_EFFECT_STOP,         /* slot, lease, stop_cause, grace_ms (0: KILL at once) */
+    POOL_EFFECT_STOP,         /* slot, lease, cause, grace_ms (0: KILL at once) */
     POOL_EFFECT_FENCE,        /* slot, lease, fence_ms: the attempt's lease was renewed */
     POOL_EFFECT_REGISTERED,   /* a broker has answered: the worker serves */
     POOL_EFFECT_LOG,          /* level, text */
@@ -30,11 +30,14 @@ enum pool_level {
     POOL_LEVEL_DEBUG
 };
 
-/* Why a job is to be ended; the values are those of enum pool_cause. */
-enum pool_stop_cause {
-    POOL_STOP_CANCELLED = 3,
-    POOL_STOP_RELEASED = 4,
-    POOL_STOP_FENCED = 5,
+/* How an attempt ended, and of these CANCELLED, RELEASED and FENCED: why it is to be ended. */
+enum pool_cause {
+    POOL_CAUSE_EXITED, /* by itself: exit code, or a signal that was not ours */
+    POOL_CAUSE_NOT_STARTED,
+    POOL_CAUSE_TIME_LIMIT,
+    POOL_CAUSE_CANCELLED,
+    POOL_CAUSE_RELEASED,
+    POOL_CAUSE_FENCED,
 };
 
 /* A program to run, complete: the keeper adds only what it inherits. Owns all it points to. */
@@ -61,7 +64,7 @@ struct pool_effect {
     uint64_t lease;
     uint64_t fence_ms; /* CLOCK_BOOTTIME */
     uint64_t grace_ms;
-    enum pool_stop_cause stop_cause;
+    enum pool_cause cause;
     enum pool_level level;
     int exit_code;
     struct outmsg message;        /* owned */

@@ -65,15 +65,6 @@ enum pool_event_type {
     POOL_EVENT_QUIET,       /* take no more, stay */
 };
 
-enum pool_cause {
-    POOL_CAUSE_EXITED, /* by itself: exit code or signal */
-    POOL_CAUSE_NOT_STARTED,
-    POOL_CAUSE_TIME_LIMIT,
-    POOL_CAUSE_CANCELLED,
-    POOL_CAUSE_RELEASED,
-    POOL_CAUSE_FENCED,
-};
-
 struct pool_exit {
     size_t slot;
     uint64_t lease; /* as in the SPAWN; another one is ignored */
