@@ -586,7 +586,7 @@ static void fence_kills_at_once(void **state)
     int fds[8];
     size_t n = start_family(&w, fds, ARRAY_SIZE(fds));
     keeper_set_stop(w.set, 0, KEEPER_CAUSE_CANCELLED, 3600 * 1000);
-    keeper_set_fence(w.set, clock_boot_ms());
+    keeper_set_fence(w.set, 0, clock_boot_ms());
     e = wait_end(&w);
     assert_int_equal(e.exit.cause, KEEPER_CAUSE_FENCED);
     assert_gone(fds, n);

@@ -274,7 +274,8 @@ static bool keeper_handle(struct keeper *k, size_t size, const int *fds, size_t 
     if (type == MESSAGE_FENCE && size == sizeof(struct message_fence)) {
         struct message_fence m;
         memcpy(&m, k->buffer, sizeof m);
-        k->job.fence_at_ms = m.fence_boot_ms;
+        if (m.tag == k->job.tag)
+            k->job.fence_at_ms = m.fence_boot_ms;
         return true;
     }
     return false;

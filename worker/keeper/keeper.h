@@ -30,6 +30,7 @@
 #define KEEPER_OUTPUT_LIMIT_BYTES_MAX ((size_t)64 * 1024 * 1024)
 #define KEEPER_STRINGS_BYTES_MAX ((size_t)8 * 1024 * 1024) /* argv, env and paths of one job */
 #define KEEPER_REASON_BYTES_MAX 320
+#define KEEPER_GRACE_MS_DEFAULT 10000 /* TERM to KILL, unless the caller says otherwise */
 
 enum keeper_cause {
     KEEPER_CAUSE_EXITED,      /* it ended by itself: exit code, or a signal that was not ours */
@@ -132,8 +133,8 @@ int keeper_set_spawn(struct keeper_set *set, size_t slot, const struct keeper_jo
  * with less grace it becomes harder; the first cause stays. No effect on a free slot. */
 void keeper_set_stop(struct keeper_set *set, size_t slot, enum keeper_cause cause,
                      uint64_t grace_ms);
-/* Moves the deadline (CLOCK_BOOTTIME, ms) at which running jobs are killed without grace. */
-void keeper_set_fence(struct keeper_set *set, uint64_t fence_boot_ms);
+/* Moves the deadline (CLOCK_BOOTTIME, ms) at which the job in a slot is killed without grace. */
+void keeper_set_fence(struct keeper_set *set, size_t slot, uint64_t fence_boot_ms);
 
 bool keeper_set_is_busy(const struct keeper_set *set, size_t slot);
 /* For diagnosis and tests: 0 until the keeper has said its first word. */

@@ -68,6 +68,7 @@ struct message_stop {
 struct message_fence {
     uint32_t type;
     uint32_t unused;
+    uint64_t tag;
     uint64_t fence_boot_ms;
 };
 

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -29,6 +30,7 @@
 
 #define FREE_WAIT_MS 10000
 #define FREE_ROUND_MS 20
+#define SPARE_DESCRIPTORS 256 /* for everything else in the daemon */
 #define NURSERY_INDEX UINT64_MAX
 
 enum slot_state {
@@ -95,6 +97,17 @@ static bool slot_fill(struct keeper_set *set, size_t index)
     return true;
 }
 
+/* Room for a socket to each keeper. The nursery was forked before, so jobs get the limit that the
+ * worker was started with. */
+static void descriptors_raise(size_t slot_count)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < slot_count + SPARE_DESCRIPTORS) {
+        limit.rlim_cur = (rlim_t)min_u64(limit.rlim_max, slot_count + SPARE_DESCRIPTORS);
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 /* Holds 0, 1 and 2, so that no socket of ours becomes a standard descriptor of a child. */
 static bool standard_descriptors_hold(void)
 {
@@ -132,6 +145,7 @@ struct keeper_set *keeper_set_start(size_t slot_count, struct error *e)
         error_set_errno(e, saved, saved, "cannot start keepers: fork");
         return NULL;
     }
+    descriptors_raise(slot_count);
     struct keeper_set *set = mem_zalloc(sizeof *set);
     set->nursery_pid = pid;
     set->nursery_socket = pair[0];
@@ -470,13 +484,13 @@ void keeper_set_stop(struct keeper_set *set, size_t slot_index, enum keeper_caus
         nursery_tell(set, MESSAGE_DESTROY, slot->serial, NULL); /* a keeper that does not listen */
 }
 
-void keeper_set_fence(struct keeper_set *set, uint64_t fence_boot_ms)
+void keeper_set_fence(struct keeper_set *set, size_t slot_index, uint64_t fence_boot_ms)
 {
-    struct message_fence m = {.type = MESSAGE_FENCE, .fence_boot_ms = fence_boot_ms};
+    struct slot *slot = &set->slots[slot_index];
+    if (slot_index >= set->slot_count || !slot->is_busy || slot->state != SLOT_LIVE)
+        return;
+    struct message_fence m = {
+        .type = MESSAGE_FENCE, .tag = slot->tag, .fence_boot_ms = fence_boot_ms};
     struct iovec part = {.iov_base = &m, .iov_len = sizeof m};
-    for (size_t i = 0; i < set->slot_count; i++) {
-        struct slot *slot = &set->slots[i];
-        if (slot->is_busy && slot->state == SLOT_LIVE)
-            packet_send(slot->socket, &part, 1, NULL, 0); /* full: the older, safer one counts */
-    }
+    packet_send(slot->socket, &part, 1, NULL, 0); /* full: the older, safer one counts */
 }
