@@ -9,8 +9,9 @@
  *
  * FAIL-STOP: on the first failed write, sync or commit the thread writes one line that names the
  * operation, the file and the error to stderr and ends the process with _exit(74): no rollback, no
- * close, no atexit. Damaged content found on load or read: the same with _exit(65), naming table
- * and row. There is no way to run on after an error.
+ * close, no atexit. Damaged content that a query or a record meets: the same with _exit(65), naming
+ * table and row; store_open and store_load return it as an error. There is no way to run on after
+ * an error.
  *
  * URLs: "sqlite:PATH" (WAL, synchronous=FULL, one exclusive connection) and "memory:" (the same
  * tables in memory; nothing survives the process).
@@ -44,7 +45,8 @@ bool store_is_durable(const struct store *s);
 const char *store_url(const struct store *s);
 
 /* What a start needs, read once, before the first commit. Callbacks get borrowed rows; they take
- * references of what they keep. Order: meta, queues, clients, then unfinished jobs by id. */
+ * references of what they keep. Order: meta, queues by id, clients (one call for each entry, the
+ * clients in order of use), then unfinished jobs by id, with their payloads. */
 struct store_meta {
     uint32_t broker_start;              /* of the last broker; 0 = a fresh store */
     uint64_t away_ms;                   /* of its planned stop; 0 = none */
