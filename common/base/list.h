@@ -56,7 +56,8 @@ static inline void list_remove(struct list *node)
 }
 
 /* Walks the ring; the body must not unlink `node` (list_each_safe may). */
-#define list_each(node, head) for (struct list *node = (head)->next; node != (head); node = node->next)
+#define list_each(node, head)                                                                      \
+    for (struct list *node = (head)->next; node != (head); node = node->next)
 #define list_each_safe(node, head)                                                                 \
     for (struct list *node = (head)->next, *node##_next = node->next; node != (head);              \
          node = node##_next, node##_next = node->next)

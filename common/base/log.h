@@ -10,8 +10,16 @@
 
 #include "common/base/base.h"
 
-enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
-enum log_format { LOG_FORMAT_LOGFMT, LOG_FORMAT_JSON };
+enum log_level {
+    LOG_LEVEL_ERROR,
+    LOG_LEVEL_WARN,
+    LOG_LEVEL_INFO,
+    LOG_LEVEL_DEBUG
+};
+enum log_format {
+    LOG_FORMAT_LOGFMT,
+    LOG_FORMAT_JSON
+};
 
 /* `program` must outlive the process's logging. */
 void log_setup(const char *program, enum log_level level, enum log_format format);

@@ -90,8 +90,8 @@ void text_time(char out[TEXT_TIME_BYTES], uint64_t wall_ms)
 {
     time_t seconds = (time_t)(wall_ms / 1000);
     struct tm tm;
-    size_t used = gmtime_r(&seconds, &tm) ? strftime(out, TEXT_TIME_BYTES, "%Y-%m-%dT%H:%M:%S", &tm)
-                                          : 0;
+    size_t used =
+        gmtime_r(&seconds, &tm) ? strftime(out, TEXT_TIME_BYTES, "%Y-%m-%dT%H:%M:%S", &tm) : 0;
     snprintf(out + used, TEXT_TIME_BYTES - used, ".%03uZ", (unsigned)(wall_ms % 1000));
 }
 
@@ -186,7 +186,9 @@ bool text_base64_decode(struct buf *b, struct view v)
 
 size_t text_distance(const char *a, const char *b)
 {
-    enum { WORD_MAX = 40 };
+    enum {
+        WORD_MAX = 40
+    };
     size_t n = strlen(a);
     size_t m = strlen(b);
     if (n >= WORD_MAX || m >= WORD_MAX)
