@@ -15,6 +15,7 @@
 
 #define INTERVAL_MS_MIN 10
 #define INTERVAL_MS_DEFAULT 1000
+#define REDIAL_MS_MIN 10 /* whatever the broker says: never without a pause */
 
 static struct outmsg *workers_message(struct pool *p, enum verb verb, struct view subject)
 {
@@ -63,7 +64,8 @@ void link_gap(struct pool *p, const char *why)
     bool is_news = p->link == POOL_LINK_UP || p->stats.dials == 1;
     p->link = POOL_LINK_DOWN;
     p->session.broker_start = 0;
-    p->redial_at_ms = p->now_ms + p->random % ((uint64_t)p->welcome.reconnect_ms + 1);
+    p->redial_at_ms =
+        p->now_ms + max_u64(p->random % ((uint64_t)p->welcome.reconnect_ms + 1), REDIAL_MS_MIN);
     pool_effects_add(p->fx, POOL_EFFECT_HANG_UP);
     pool_effects_log(p->fx, is_news ? POOL_LEVEL_WARN : POOL_LEVEL_DEBUG,
                      "%s: dialling again, %zu jobs running, %zu verdicts kept", why, p->busy,
