@@ -49,7 +49,8 @@ static void verdict_send(struct pool *p, struct verdict *v)
 
 static bool header_is_plain(enum verb verb, const struct verdict_header *h)
 {
-    return verb == VERB_DONE && h->exit_code == 0 && h->signal == 0 && !h->is_truncated;
+    return verb == VERB_DONE && h->exit_code == 0 && h->signal == 0 && !h->is_truncated &&
+           h->run_ms == 0;
 }
 
 void outbox_add(struct pool *p, const struct ref *ref, enum verb verb,
