@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: MPL-2.0
+stint_unit_test(base_text stint_base)
+stint_unit_test(base_heap stint_base)
+stint_unit_test(base_buf stint_base)
+stint_unit_test(proto_msg stint_proto)
+stint_unit_test(proto_option stint_proto)
+stint_unit_test(proto_ref stint_proto)
+stint_unit_test(session_request stint_session)
+stint_unit_test(net_address stint_net)
+stint_unit_test(core_rules broker_core)
+stint_unit_test(ingress_bounds broker_ingress)
