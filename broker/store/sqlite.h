@@ -30,6 +30,7 @@ struct db {
     bool is_durable;
     bool is_meta_changed;
     struct store_meta meta; /* as of the last record applied */
+    uint64_t unfinished;    /* rows of `job`: a load that finds fewer has met damage */
     int wal_pages;          /* in the log, after the last commit */
     sqlite3_stmt *statement[STATEMENT_COUNT];
     struct job_template *template; /* the last one read, shared by equal rows behind it */

@@ -49,7 +49,8 @@ static const char schema_1[] =
     "STRICT;"
     "CREATE TABLE meta(one INTEGER PRIMARY KEY CHECK(one=1),broker_start INTEGER NOT NULL,"
     "away_ms INTEGER NOT NULL,next_job_id INTEGER NOT NULL,next_finish INTEGER NOT NULL,"
-    "succeeded INTEGER NOT NULL,failed INTEGER NOT NULL,cancelled INTEGER NOT NULL,"
+    "unfinished INTEGER NOT NULL,succeeded INTEGER NOT NULL,failed INTEGER NOT NULL,cancelled "
+    "INTEGER NOT NULL,"
     "expired INTEGER NOT NULL,sum INTEGER NOT NULL)STRICT;"
     "CREATE TABLE queue(id INTEGER PRIMARY KEY,name TEXT NOT NULL,sum INTEGER NOT NULL)STRICT;"
     "CREATE TABLE client(client INTEGER PRIMARY KEY,hour INTEGER NOT NULL,at_ms INTEGER NOT NULL,"
@@ -77,7 +78,7 @@ static const char schema_1[] =
     "started_ms INTEGER NOT NULL,ended_ms INTEGER NOT NULL,worker TEXT,reason TEXT,"
     "sum INTEGER NOT NULL,PRIMARY KEY(job,attempt))STRICT,WITHOUT ROWID;"
     /* The counters of a fresh store; stint_sum in the order of META_SET. */
-    "INSERT INTO meta VALUES(1,0,0,1,1,0,0,0,0,stint_sum(8,0,0,1,1,0,0,0,0));";
+    "INSERT INTO meta VALUES(1,0,0,1,1,0,0,0,0,0,stint_sum(8,0,0,1,1,0,0,0,0,0));";
 
 /* Entry n leads from schema version n to n + 1. Append only. */
 static const char *const migrations[] = {schema_1};
@@ -218,7 +219,10 @@ static int db_ask(struct db *db, const char *sql, const char *text, int64_t *ret
         *ret_n = sqlite3_column_int64(st, 0);
     else if (rc == SQLITE_ROW)
         *ret_n = sqlite3_stricmp((const char *)sqlite3_column_text(st, 0), text) == 0;
-    int result = rc == SQLITE_ROW ? 0 : db_fail(db, e, sql);
+    /* A pragma that writes does so behind its row, so its end counts too. */
+    if (rc == SQLITE_ROW)
+        rc = sqlite3_step(st);
+    int result = rc == SQLITE_DONE ? 0 : db_fail(db, e, sql);
     sqlite3_finalize(st);
     return result;
 }

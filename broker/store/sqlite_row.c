@@ -5,6 +5,7 @@
  * when the sum has been found right. Jobs of one SUBMIT lie next to each other, so a row whose
  * options and spec equal those of the row before shares its template: a million jobs that came in
  * a thousand requests load as a thousand templates. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "broker/store/columns.h"
@@ -344,6 +345,7 @@ int db_meta_read(struct db *db, struct error *e)
         db->meta.away_ms = reader_u64(&r);
         db->meta.next_job_id = reader_u64(&r);
         db->meta.next_finish = reader_u64(&r);
+        db->unfinished = reader_u64(&r);
         db->meta.finished[JOB_SUCCEEDED] = reader_u64(&r);
         db->meta.finished[JOB_FAILED] = reader_u64(&r);
         db->meta.finished[JOB_CANCELLED] = reader_u64(&r);
@@ -405,12 +407,12 @@ typedef int (*load_row)(struct db *db, sqlite3_stmt *st, const struct store_load
                         struct error *e);
 
 static int load_all(struct db *db, enum statement id, load_row load,
-                    const struct store_loader *loader, struct error *e)
+                    const struct store_loader *loader, uint64_t *ret_count, struct error *e)
 {
     sqlite3_stmt *st = db->statement[id];
     int rc = 0;
     int step = SQLITE_DONE;
-    while (rc == 0 && (step = sqlite3_step(st)) == SQLITE_ROW)
+    for (*ret_count = 0; rc == 0 && (step = sqlite3_step(st)) == SQLITE_ROW; (*ret_count)++)
         rc = load(db, st, loader, e);
     if (rc == 0 && step != SQLITE_DONE)
         rc = db_fail(db, e, "loading");
@@ -420,10 +422,16 @@ static int load_all(struct db *db, enum statement id, load_row load,
 
 int db_load(struct db *db, const struct store_loader *loader, struct error *e)
 {
+    uint64_t count = 0;
     loader->meta(loader->user, &db->meta);
-    if (load_all(db, STATEMENT_QUEUE_ALL, load_queue, loader, e) != 0 ||
-        load_all(db, STATEMENT_CLIENT_ALL, load_client, loader, e) != 0 ||
-        load_all(db, STATEMENT_JOB_ALL, load_job, loader, e) != 0)
+    if (load_all(db, STATEMENT_QUEUE_ALL, load_queue, loader, &count, e) != 0 ||
+        load_all(db, STATEMENT_CLIENT_ALL, load_client, loader, &count, e) != 0 ||
+        load_all(db, STATEMENT_JOB_ALL, load_job, loader, &count, e) != 0)
         return -1;
-    return 0;
+    if (count == db->unfinished)
+        return 0;
+    char text[128];
+    snprintf(text, sizeof text, "%llu unfinished jobs were stored and %llu are there",
+             (unsigned long long)db->unfinished, (unsigned long long)count);
+    return db_damaged(db, e, "job", 0, text);
 }

@@ -76,6 +76,7 @@ static int meta_write(struct db *db, struct error *e)
     writer_u64(&w, db->meta.away_ms);
     writer_u64(&w, db->meta.next_job_id);
     writer_u64(&w, db->meta.next_finish);
+    writer_u64(&w, db->unfinished);
     writer_u64(&w, db->meta.finished[JOB_SUCCEEDED]);
     writer_u64(&w, db->meta.finished[JOB_FAILED]);
     writer_u64(&w, db->meta.finished[JOB_CANCELLED]);
@@ -174,6 +175,7 @@ static int apply_add(struct db *db, const struct record *r, struct error *e)
         body_add(db, r->job, BODY_PAYLOAD, r->add.payload, e) != 0 ||
         body_add(db, r->job, BODY_SPEC, r->add.template->spec, e) != 0)
         return -1;
+    db->unfinished++;
     db->meta.next_job_id = max_u64(db->meta.next_job_id, r->job + 1);
     db->is_meta_changed = true;
     return 0;
@@ -267,6 +269,7 @@ static int apply_finish(struct db *db, const struct record *r, struct error *e)
         body_add(db, r->job, BODY_STDOUT, f->stdout_data, e) != 0 ||
         body_add(db, r->job, BODY_STDERR, f->stderr_data, e) != 0)
         return -1;
+    db->unfinished--;
     db->meta.finished[f->state]++;
     db->meta.next_finish = max_u64(db->meta.next_finish, f->number + 1);
     db->is_meta_changed = true;
