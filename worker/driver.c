@@ -29,6 +29,9 @@
 
 #define MESSAGES_PER_TURN 1000
 #define KEEPER_EVENTS_PER_TURN 256
+/* Live output waits so long for room in `results`; ends of jobs, which come behind it, no longer.
+ */
+#define HELD_MS_MAX 5000
 
 /* A SPAWN that failed, to be told to the rules. */
 struct failed_spawn {
@@ -46,7 +49,9 @@ struct driver {
     int signal_fd;
     bool is_over;
     int exit_code;
-    bool has_held; /* output that `results` had no room for */
+    bool has_held;    /* output that `results` had no room for */
+    bool is_dropping; /* it had none for too long: output is dropped until it has */
+    uint64_t held_until_ms;
     struct outmsg held;
     size_t failed_count;
     struct failed_spawn failed[PROTO_SLOTS_MAX];
@@ -97,10 +102,14 @@ static void do_stop(struct driver *d, const struct pool_effect *effect)
 
 static void do_send_results(struct driver *d, struct pool_effect *effect)
 {
-    if (wire_send_results(d->wire, &effect->message) == WIRE_SENT ||
-        effect->message.verb != VERB_OUTPUT || d->has_held)
+    if (wire_send_results(d->wire, &effect->message) == WIRE_SENT) {
+        d->is_dropping = false;
+        return;
+    }
+    if (effect->message.verb != VERB_OUTPUT || d->has_held || d->is_dropping)
         return;
     d->held = effect->message;
+    d->held_until_ms = clock_boot_ms() + HELD_MS_MAX;
     effect->message = (struct outmsg){0};
     d->has_held = true;
 }
@@ -255,8 +264,13 @@ static void on_keeper_event(struct driver *d, const struct keeper_event *k)
 
 static void serve_keepers(struct driver *d)
 {
-    if (d->has_held && wire_send_results(d->wire, &d->held) == WIRE_SENT)
+    if (d->has_held && wire_send_results(d->wire, &d->held) == WIRE_SENT) {
         drop_held(d);
+    } else if (d->has_held && clock_boot_ms() >= d->held_until_ms) {
+        log_debug("live output is dropped: the broker takes none");
+        d->is_dropping = true;
+        drop_held(d);
+    }
     for (int i = 0; i < KEEPER_EVENTS_PER_TURN && !d->has_held && !d->is_over; i++) {
         struct keeper_event event = {.type = KEEPER_EVENT_OUTPUT};
         if (keeper_set_next(d->keepers, &event) == 0)
@@ -326,7 +340,7 @@ int driver_signals(struct error *e)
 
 static long wait_ms(const struct driver *d)
 {
-    uint64_t deadline = pool_deadline(d->pool);
+    uint64_t deadline = min_u64(pool_deadline(d->pool), d->has_held ? d->held_until_ms : NEVER_MS);
     if (deadline == NEVER_MS)
         return -1;
     return (long)min_u64(sub_sat_u64(deadline, clock_boot_ms()), INT32_MAX);

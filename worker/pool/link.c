@@ -66,8 +66,9 @@ void link_gap(struct pool *p, const char *why)
     p->session.broker_start = 0;
     p->redial_at_ms =
         p->now_ms + max_u64(p->random % ((uint64_t)p->welcome.reconnect_ms + 1), REDIAL_MS_MIN);
+    enum pool_level level = p->away_ms > 0 ? POOL_LEVEL_INFO : POOL_LEVEL_WARN;
     pool_effects_add(p->fx, POOL_EFFECT_HANG_UP);
-    pool_effects_log(p->fx, is_news ? POOL_LEVEL_WARN : POOL_LEVEL_DEBUG,
+    pool_effects_log(p->fx, is_news ? level : POOL_LEVEL_DEBUG,
                      "%s: dialling again, %zu jobs running, %zu verdicts kept", why, p->busy,
                      p->outbox_count);
 }
