@@ -66,7 +66,6 @@ struct pool {
     struct welcome_header welcome;
     uint64_t redial_at_ms; /* POOL_LINK_DOWN */
     uint64_t ready_sent_ms;
-    bool has_registered; /* ever */
 
     uint64_t beat_number; /* of the last BEAT sent, in any session */
     struct beat beats[BEATS_MAX];

@@ -17,7 +17,7 @@
 #define INTERVAL_MS_DEFAULT 1000
 #define REDIAL_MS_MIN 10 /* whatever the broker says: never without a pause */
 
-static struct outmsg *workers_message(struct pool *p, enum verb verb, struct view subject)
+struct outmsg *link_message(struct pool *p, enum verb verb, struct view subject)
 {
     char tag[SESSION_BYTES_MAX];
     size_t size = session_format(&p->session, tag);
@@ -26,17 +26,12 @@ static struct outmsg *workers_message(struct pool *p, enum verb verb, struct vie
     return &effect->message;
 }
 
-struct outmsg *link_message(struct pool *p, enum verb verb, struct view subject)
-{
-    return workers_message(p, verb, subject);
-}
-
 static struct outmsg *number_message(struct pool *p, enum verb verb, uint64_t number)
 {
     struct buf text;
     buf_init(&text, 32);
     buf_add_u64(&text, number);
-    struct outmsg *m = workers_message(p, verb, buf_view(&text));
+    struct outmsg *m = link_message(p, verb, buf_view(&text));
     buf_fini(&text);
     return m;
 }
@@ -52,7 +47,7 @@ void link_dial(struct pool *p)
     struct buf header;
     buf_init(&header, PROTO_HEADER_BYTES_MAX);
     ready_header_encode(&p->ready, &header);
-    outmsg_header(workers_message(p, VERB_READY, view_of(NULL, 0)), buf_view(&header));
+    outmsg_header(link_message(p, VERB_READY, view_of(NULL, 0)), buf_view(&header));
     buf_fini(&header);
 }
 
@@ -90,7 +85,7 @@ static void add_ref_line(struct buf *b, const struct ref *ref)
 static void link_send_inventory(struct pool *p)
 {
     struct buf text;
-    struct outmsg *m = workers_message(p, VERB_INVENTORY, view_of(NULL, 0));
+    struct outmsg *m = link_message(p, VERB_INVENTORY, view_of(NULL, 0));
     buf_init(&text, (size_t)REF_BYTES_MAX * (PROTO_SLOTS_MAX + PROTO_OUTBOX_MAX));
     for (size_t i = 0; i < p->slot_count; i++)
         if (p->slots[i].state == SLOT_RUNNING)
@@ -120,7 +115,6 @@ void link_on_ready(struct pool *p, const struct session *tag, const struct msg *
     p->welcome = welcome;
     p->session.broker_start = tag->broker_start;
     p->link = POOL_LINK_UP;
-    p->has_registered = true;
     p->base_ms = p->ready_sent_ms;
     p->answered_beat = p->beat_number;
     p->unanswered_since_ms = NEVER_MS;
