@@ -61,8 +61,9 @@ static int watch_answer(struct watch *w, uint64_t now_ms)
     }
     if (status != STINT_OK)
         return cli_fail(w->cli, status);
+    /* An empty answer that came early and moved the cursor: the broker looks further in steps. */
     bool is_early = reply.count == 0 && now_ms - w->asked_ms < w->asked_poll_ms / 2;
-    if (is_early) {
+    if (is_early && reply.since <= w->asked_since) {
         /* all that exist of the set were told before: ask from the beginning who is missing */
         w->cursor = 0;
         w->resume_ms = now_ms + WATCH_PAUSE_MS;

@@ -319,6 +319,7 @@ int stint_poll(struct stint *s, struct pollfd *extra, size_t extra_count, int ti
     uint64_t until_ms = timeout_ms < 0 ? NEVER_MS : now_ms + (uint64_t)timeout_ms;
     if (s->calls_open > 0)
         dial_want(s, now_ms);
+    enum dial_state state = s->dial.state;
     for (;;) {
         dial_drive(s, now_ms);
         bool has_news = s->calls_finished != s->calls_told;
@@ -331,7 +332,9 @@ int stint_poll(struct stint *s, struct pollfd *extra, size_t extra_count, int ti
         dial_drive(s, now_ms);
         int finished = (int)(s->calls_finished - s->calls_told);
         s->calls_told = s->calls_finished;
-        if (error != 0 || finished + ready > 0 || now_ms >= until_ms)
+        bool is_news =
+            s->dial.state != state && s->calls_open == 0; /* stint_connect waits for it */
+        if (error != 0 || is_news || finished + ready > 0 || now_ms >= until_ms)
             return finished + ready;
     }
 }

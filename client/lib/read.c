@@ -186,12 +186,13 @@ int stint_wait(struct stint *s, uint64_t id, uint64_t timeout_ms, struct stint_f
 {
     uint64_t until_ms = add_sat_u64(stint_now_ms(), timeout_ms);
     struct id_text t;
+    uint64_t since = 0;
     id_view(id, &t);
     for (;;) {
         struct stint_call *c = NULL;
         struct stint_wait_reply reply = {0};
         uint64_t left_ms = sub_sat_u64(until_ms, stint_now_ms());
-        int status = stint_wait_start(s, t.text, 0, true, left_ms, &c);
+        int status = stint_wait_start(s, t.text, since, true, left_ms, &c);
         if (status == STINT_OK)
             status = stint_call_wait(c, add_sat_u64(left_ms, 1));
         if (status == STINT_OK)
@@ -202,6 +203,7 @@ int stint_wait(struct stint *s, uint64_t id, uint64_t timeout_ms, struct stint_f
             *ret_call = c;
             return STINT_OK;
         }
+        since = reply.since;
         stint_call_free(&c);
         if (status != STINT_OK)
             return status;
