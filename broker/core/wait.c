@@ -225,11 +225,16 @@ void job_followers_touch(struct core *c, struct job *j)
     }
 }
 
-static void follow_state(struct waiter *w, enum job_state state, struct effects *fx)
+/* The last answer: the job is final. What the asker has of this attempt stays valid. */
+static void follow_state(struct waiter *w, const struct finish *end, struct effects *fx)
 {
     struct effect *f = effects_add(fx, EFFECT_FOLLOWED, &w->caller);
+    bool same = end->attempt == w->attempt;
     f->followed.id = w->job;
-    f->followed.state = state;
+    f->followed.state = end->state;
+    f->followed.attempt = end->attempt;
+    f->followed.stdout_at = same ? w->at[0] : 0;
+    f->followed.stderr_at = same ? w->at[1] : 0;
 }
 
 static bool follow_has_news(const struct waiter *w, const struct job *j)
@@ -288,11 +293,11 @@ void core_follow(struct core *c, const struct event *e, struct effects *fx)
 
 void follow_gone(struct core *c, struct waiter *w, const struct query_answer *a, struct effects *fx)
 {
-    if (a->row_count == 0)
+    if (a->row_count == 0 || a->rows[0].finish == NULL)
         core_refuse(fx, &w->caller, STATUS_NOT_FOUND, "there is no job %llu (any more)",
                     (unsigned long long)w->job);
     else
-        follow_state(w, a->rows[0].state, fx);
+        follow_state(w, a->rows[0].finish, fx);
     waiter_free(c, w);
 }
 
@@ -302,7 +307,7 @@ static void follow_ended(struct core *c, struct waiter *w, struct effects *fx)
     for (uint64_t n = c->next_finish; n > c->ring_first; n--) {
         const struct finish *f = c->ring[(n - 1) % RING_SIZE];
         if (f->job == w->job) {
-            follow_state(w, f->state, fx);
+            follow_state(w, f, fx);
             return;
         }
     }

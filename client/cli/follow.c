@@ -100,15 +100,17 @@ static int follow_take(struct follow *f)
     status = stint_follow_reply(f->call, &news);
     if (status != STINT_OK)
         return cli_fail(f->cli, status);
-    if (news.attempt != f->known.attempt) {
-        if (f->known.attempt > 0 && news.attempt > 1)
+    memcpy(f->known.state, news.state, sizeof f->known.state);
+    if (news.attempt < f->known.attempt || news.attempt == 0)
+        return EXIT_DONE; /* a broker that started anew and has not heard of the attempt yet */
+    if (news.attempt > f->known.attempt) {
+        if (f->known.attempt > 0)
             cli_say(f->cli, "job %llu: attempt %u begins", (unsigned long long)f->id, news.attempt);
         f->out.shown = f->err.shown = 0;
         f->out.is_held = f->err.is_held = false;
     }
     bool ok = stream_live(f, &f->out, news.stdout_at, news.out) &&
               stream_live(f, &f->err, news.stderr_at, news.err);
-    memcpy(f->known.state, news.state, sizeof f->known.state);
     f->known.attempt = news.attempt;
     /* a held stream asks for its newest bytes only, so that the poll does not answer at once */
     f->known.stdout_at = max_u64(f->out.shown, news.stdout_at + news.out.size);

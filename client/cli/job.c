@@ -125,7 +125,10 @@ int job_exit(const char *state, bool truncated)
 
 void job_why(struct buf *out, const char *state, const char *reason, int exit_code, int signal)
 {
-    buf_add_str(out, state);
+    bool says_all = strncmp(reason, state, strlen(state)) == 0; /* "cancelled by ann" */
+    buf_add_str(out, says_all ? reason : state);
+    if (says_all)
+        return;
     if (reason[0] != '\0')
         buf_addf(out, ": %s", reason);
     else if (signal > 0)

@@ -91,7 +91,7 @@ static int job_row(void *arg, const json_t *job)
     table_cell(&l->table, job_text(job, "name"), "");
     table_cell(&l->table, job_text(job, "submitted_at"), "");
     if (json_is_number(json_object_get(job, "run_seconds")))
-        buf_addf(&text, "%.1f s", json_number_value(json_object_get(job, "run_seconds")));
+        buf_addf(&text, "%.2f s", json_number_value(json_object_get(job, "run_seconds")));
     table_cell(&l->table, buf_cstr(&text), "");
     const char *reason = job_text(job, "reason");
     table_cell(&l->table, reason[0] != '\0' ? reason : job_text(job, "waiting_for"), "");

@@ -112,6 +112,8 @@ bool map_halt_parse(const char *text, struct map_halt *ret)
 static void batch_stored(void *arg, struct view ids, uint64_t stamp)
 {
     struct map *m = arg;
+    if (m->all.count == 0 && m->name[0] != '\0')
+        cli_say(m->cli, "these jobs are named %s", m->name);
     ids_parse(&m->all, ids);
     if (m->is_detached) {
         struct ids batch;
@@ -379,8 +381,6 @@ static void map_name(struct map *m)
     snprintf(m->name, sizeof m->name, "map-%06llx",
              (unsigned long long)(rng_next(&rng) & 0xffffff));
     m->spec.options.name = m->name;
-    if (!m->is_detached)
-        cli_say(m->cli, "these jobs are named %s", m->name);
 }
 
 static void map_setup(struct map *m)

@@ -467,6 +467,37 @@ static void wait_ends_with_its_time(void **state)
     assert_non_null(find(EFFECT_FINISHED));
 }
 
+static void follow_keeps_what_was_seen(void **state)
+{
+    (void)state;
+    worker_join(1, 1, NULL, 0, 1);
+    submit();
+    struct ref ref = job_sent();
+    struct event out = worker_event(EVENT_OUTPUT, 1, 1);
+    out.output.ref = ref;
+    out.output.data = view_str("hello");
+    step(&out);
+    struct event e = client_event(EVENT_FOLLOW);
+    e.follow.id = 1;
+    e.follow.state = JOB_STATE_COUNT;
+    step(&e);
+    const struct effect *f = find(EFFECT_FOLLOWED);
+    assert_non_null(f);
+    assert_true(view_is(blob_view(f->followed.stdout_data), "hello"));
+    assert_int_equal(f->followed.attempt, 1);
+    e.follow.attempt = 1;
+    e.follow.stdout_at = 5;
+    e.follow.state = JOB_RUNNING;
+    step(&e);
+    assert_null(find(EFFECT_FOLLOWED));
+    verdict(1, 1, ref, OUTCOME_OK);
+    f = find(EFFECT_FOLLOWED);
+    assert_non_null(f);
+    assert_int_equal(f->followed.state, JOB_SUCCEEDED);
+    assert_int_equal(f->followed.attempt, 1);
+    assert_int_equal(f->followed.stdout_at, 5);
+}
+
 static void shutdown_finishes_releases_and_ends(void **state)
 {
     (void)state;
@@ -557,6 +588,7 @@ int main(void)
         STORY(old_sessions_are_sent_to_register),
         STORY(wait_is_answered_by_the_finish),
         STORY(wait_ends_with_its_time),
+        STORY(follow_keeps_what_was_seen),
         STORY(shutdown_finishes_releases_and_ends),
         STORY(term_keeps_the_workers),
         STORY(store_short_of_space_refuses_early),

@@ -211,7 +211,10 @@ void model_fini(struct model *m)
 static struct job_row *model_add(struct model *m, uint64_t id)
 {
     if (id >= m->job_count) {
-        m->jobs = mem_realloc_array(m->jobs, id + 1, sizeof m->jobs[0]);
+        if (id >= m->job_capacity) {
+            m->job_capacity = max_u64(64, id * 2);
+            m->jobs = mem_realloc_array(m->jobs, m->job_capacity, sizeof m->jobs[0]);
+        }
         memset(m->jobs + m->job_count, 0, (id + 1 - m->job_count) * sizeof m->jobs[0]);
         m->job_count = id + 1;
     }

@@ -65,6 +65,7 @@ struct model {
     size_t client_count;
     struct job_row *jobs; /* at index id; id 0 there = none */
     size_t job_count;     /* indexes in use */
+    size_t job_capacity;
     uint64_t forgotten[JOB_STATE_COUNT];
 };
 
