@@ -46,6 +46,8 @@ static void ids_insert(struct ids *s, size_t at, struct ids_range r)
 
 static void ids_erase(struct ids *s, size_t from, size_t to)
 {
+    if (from == to)
+        return;
     memmove(&s->ranges[from], &s->ranges[to], (s->size - to) * sizeof s->ranges[0]);
     s->size -= to - from;
 }

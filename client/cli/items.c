@@ -68,7 +68,8 @@ enum items_next items_next(struct items *s, struct stint_bytes *ret)
 int items_read(struct items *s)
 {
     char chunk[READ_BYTES];
-    buf_drop_front(&s->data, s->at);
+    if (s->at > 0)
+        buf_drop_front(&s->data, s->at);
     s->scanned -= s->at;
     s->at = 0;
     ssize_t n = read(s->fd, chunk, sizeof chunk);
