@@ -7,6 +7,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* ThreadSanitizer waits a second at each exit for late races; some hundred children exit here. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+    return "atexit_sleep_ms=0";
+}
+
 /* --- scratch --- */
 
 int scratch_make(void **state)
