@@ -23,8 +23,8 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "common/base/notify.h"
 #include "common/base/rng.h"
-#include "worker/notify.h"
 #include "worker/wire.h"
 
 #define MESSAGES_PER_TURN 1000

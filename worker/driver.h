@@ -8,13 +8,13 @@
 #ifndef STINT_WORKER_DRIVER_H
 #define STINT_WORKER_DRIVER_H
 
-#include "worker/address.h"
+#include "common/net/address.h"
 #include "worker/keeper/keeper.h"
 #include "worker/pool/pool.h"
 
 struct driver_config {
     struct pool_config pool;
-    struct address addresses[ADDRESSES_MAX];
+    struct net_address addresses[NET_DEFAULTS_MAX];
     size_t address_count;
 };
 

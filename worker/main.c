@@ -203,17 +203,34 @@ static int kinds_fill(const struct conf *conf, struct driver_config *config, str
     }
     if (allows || (!has_program && config->addresses[0].is_ipc))
         ready->kinds |= KIND_BIT(JOB_COMMAND);
-    if (ready->kinds == 0)
+    if (ready->kinds != 0)
+        return 0;
+    char address[ENDPOINT_BYTES_MAX];
+    net_address_text(&config->addresses[0], address);
+    return error_set(e, EXIT_USAGE,
+                     "nothing to run: name a program behind --, or say --allow-commands to run "
+                     "whatever commands clients of %s submit",
+                     address);
+}
+
+static int addresses_fill(const struct conf *conf, struct driver_config *config, struct error *e)
+{
+    const char *given = conf_str(conf, "broker");
+    if (given != NULL) {
+        config->address_count = 1;
+        return net_address_parse(given, PROTO_PORT_DEFAULT, &config->addresses[0], e);
+    }
+    config->address_count = net_address_defaults(config->addresses);
+    if (config->address_count == 0)
         return error_set(e, EXIT_USAGE,
-                         "nothing to run: name a program behind --, or say --allow-commands to run "
-                         "whatever commands clients of %s submit",
-                         config->addresses[0].text);
+                         "no default address: neither XDG_STATE_HOME nor HOME is "
+                         "set; give --broker ADDRESS");
     return 0;
 }
 
 static int config_fill(const struct conf *conf, struct driver_config *config, struct error *e)
 {
-    if (addresses_set(config->addresses, &config->address_count, conf_str(conf, "broker"), e) != 0)
+    if (addresses_fill(conf, config, e) != 0)
         return -1;
     config->pool.grace_ms = conf_ms(conf, "grace");
     config->pool.kill_grace_ms = KEEPER_GRACE_MS_DEFAULT;
@@ -235,10 +252,15 @@ static void log_start(const struct conf *conf, const struct driver_config *confi
     const struct ready_header *ready = &config->pool.ready;
     log_info("stint-worker %s: %s, %u slots, %u queues, %s%s", STINT_VERSION, ready->name,
              ready->slots, ready->queue_count,
-             (ready->kinds & KIND_BIT(JOB_COMMAND)) != 0 ? "commands " : "",
-             (ready->kinds & KIND_BIT(JOB_PAYLOAD)) != 0 ? "payloads" : "");
-    for (size_t i = 0; i < config->address_count; i++)
-        log_info("broker: %s", config->addresses[i].text);
+             (ready->kinds & KIND_BIT(JOB_COMMAND)) != 0 ? "commands" : "",
+             (ready->kinds & KIND_BIT(JOB_PAYLOAD)) == 0   ? ""
+             : (ready->kinds & KIND_BIT(JOB_COMMAND)) != 0 ? " and payloads"
+                                                           : "payloads");
+    for (size_t i = 0; i < config->address_count; i++) {
+        char address[ENDPOINT_BYTES_MAX];
+        net_address_text(&config->addresses[i], address);
+        log_info("broker: %s", address);
+    }
 }
 
 int main(int argc, char **argv)

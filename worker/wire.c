@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/base/memory.h"
+#include "common/net/multipart.h"
 #include "common/proto/ref.h"
 
 #define RECONNECT_MS 200
@@ -20,44 +21,34 @@
 /* Verdicts are kept in the outbox anyway; output that finds no room stops its keepers. */
 #define RESULTS_MARK 256
 #define WORKERS_MARK 1000
-#define SHARE_BYTES_MIN 8192 /* larger bodies are handed to the I/O thread by reference */
-#define EARLY_MAX 8          /* messages that wait for the answer to HELLO */
+#define EARLY_MAX 8 /* messages that wait for the answer to HELLO */
 #define FRAME_BYTES_MAX PROTO_REQUEST_BYTES_MAX
 
 struct wire {
-    const struct address *addresses;
+    const struct net_address *addresses;
     size_t address_count;
-    size_t dialled; /* index of the address of the last dial */
-    zsock_t *hello; /* DEALER to `clients` while its answer is awaited */
+    size_t dialled;                   /* index of the address of the last dial */
+    char address[ENDPOINT_BYTES_MAX]; /* as text */
+    zsock_t *hello;                   /* DEALER to `clients` while its answer is awaited */
     zsock_t *workers;
     zsock_t *results;
     zsock_t *monitor;
     unsigned monitor_number;
     struct outmsg early[EARLY_MAX];
     size_t early_count;
-    size_t frame_count; /* received and not closed */
-    zmq_msg_t *frames;
-    struct view *views;
+    struct multipart in; /* the message received last */
 };
 
-struct wire *wire_new(const struct address *addresses, size_t address_count)
+struct wire *wire_new(const struct net_address *addresses, size_t address_count)
 {
     struct wire *w = mem_zalloc(sizeof *w);
     w->addresses = addresses;
     w->address_count = address_count;
-    w->frames = mem_zalloc(sizeof *w->frames * PROTO_FRAMES_MAX);
-    w->views = mem_zalloc(sizeof *w->views * PROTO_FRAMES_MAX);
+    net_address_text(&addresses[0], w->address);
     zsys_handler_set(NULL); /* before the first socket: signals are the driver's */
     zsys_set_linger(0);
     zsys_set_logstream(stderr);
     return w;
-}
-
-static void frames_close(struct wire *w)
-{
-    for (size_t i = 0; i < w->frame_count; i++)
-        zmq_msg_close(&w->frames[i]);
-    w->frame_count = 0;
 }
 
 static void close_sockets(struct wire *w, int linger_ms)
@@ -88,17 +79,15 @@ void wire_free(struct wire **wire)
     *wire = NULL;
     if (w == NULL)
         return;
-    frames_close(w);
+    multipart_release(&w->in);
     close_sockets(w, LINGER_MS);
-    free(w->frames);
-    free(w->views);
     free(w);
     zsys_shutdown();
 }
 
 const char *wire_address(const struct wire *w)
 {
-    return w->addresses[w->dialled].text;
+    return w->address;
 }
 
 /* ---- dialling ---- */
@@ -146,13 +135,13 @@ static zsock_t *workers_open(struct wire *w, const char *endpoint)
     return s;
 }
 
-static bool planes_open(struct wire *w, unsigned workers_port, unsigned results_port)
+static bool planes_open(struct wire *w, uint16_t workers_port, uint16_t results_port)
 {
-    const struct address *a = &w->addresses[w->dialled];
-    char endpoint[ADDRESS_BYTES_MAX];
-    address_endpoint(a, "workers", workers_port, endpoint);
+    const struct net_address *a = &w->addresses[w->dialled];
+    char endpoint[ENDPOINT_BYTES_MAX];
+    net_endpoint(a, NET_WORKERS, workers_port, endpoint);
     w->workers = workers_open(w, endpoint);
-    address_endpoint(a, "results", results_port, endpoint);
+    net_endpoint(a, NET_RESULTS, results_port, endpoint);
     if (w->workers != NULL)
         w->results = socket_open(ZMQ_PUSH, RESULTS_MARK, endpoint);
     return w->results != NULL;
@@ -163,7 +152,7 @@ static enum wire_sent socket_send(zsock_t *socket, const struct outmsg *message)
 static bool hello_open(struct wire *w)
 {
     struct outmsg message;
-    w->hello = socket_open(ZMQ_DEALER, WORKERS_MARK, w->addresses[w->dialled].text);
+    w->hello = socket_open(ZMQ_DEALER, WORKERS_MARK, w->address);
     if (w->hello == NULL)
         return false;
     outmsg_init(&message, VERB_HELLO, view_str("worker"), view_of(NULL, 0));
@@ -172,15 +161,14 @@ static bool hello_open(struct wire *w)
     return ok;
 }
 
+/* Of several addresses the first whose socket exists, else the first. */
 static void choose_address(struct wire *w)
 {
-    for (size_t i = 0; i < w->address_count; i++) {
-        if (address_is_there(&w->addresses[i])) {
-            w->dialled = i;
-            return;
-        }
-    }
     w->dialled = 0;
+    for (size_t i = w->address_count; i > 0; i--)
+        if (net_address_is_there(&w->addresses[i - 1], NET_WORKERS))
+            w->dialled = i - 1;
+    net_address_text(&w->addresses[w->dialled], w->address);
 }
 
 int wire_dial(struct wire *w, struct error *e)
@@ -197,49 +185,19 @@ int wire_dial(struct wire *w, struct error *e)
 
 /* ---- sending ---- */
 
-static void body_release(void *data, void *hint)
-{
-    struct blob *b = hint;
-    (void)data;
-    blob_unref(&b);
-}
-
-static int frame_init(zmq_msg_t *frame, const struct outmsg *message, size_t i)
-{
-    struct view v = outmsg_frame(message, i);
-    if (i >= OUT_SMALL_FRAMES && v.size >= SHARE_BYTES_MIN) {
-        struct blob *b = blob_ref(message->bodies[i - OUT_SMALL_FRAMES]);
-        int rc = zmq_msg_init_data(frame, b->data, b->size, body_release, b);
-        if (rc != 0)
-            blob_unref(&b);
-        return rc;
-    }
-    int rc = zmq_msg_init_size(frame, v.size);
-    if (rc == 0 && v.size > 0)
-        memcpy(zmq_msg_data(frame), v.data, v.size);
-    return rc;
-}
-
-/* Only the first frame can find the pipe full: libzmq takes a message as a whole. */
 static enum wire_sent socket_send(zsock_t *socket, const struct outmsg *message)
 {
     size_t count = outmsg_frame_count(message);
-    void *raw = zsock_resolve(socket);
+    struct multipart_frame *frames = mem_zalloc(count * sizeof frames[0]);
     for (size_t i = 0; i < count; i++) {
-        zmq_msg_t frame;
-        int flags = ZMQ_DONTWAIT | (i + 1 < count ? ZMQ_SNDMORE : 0);
-        if (frame_init(&frame, message, i) != 0)
-            _exit(70); /* no memory, and half a message cannot be taken back */
-        int rc;
-        do {
-            rc = zmq_msg_send(&frame, raw, flags);
-        } while (rc < 0 && errno == EINTR);
-        if (rc < 0) {
-            zmq_msg_close(&frame);
-            return WIRE_FULL;
-        }
+        if (i >= OUT_SMALL_FRAMES)
+            frames[i].blob = message->bodies[i - OUT_SMALL_FRAMES];
+        else
+            frames[i].bytes = outmsg_frame(message, i);
     }
-    return WIRE_SENT;
+    int rc = multipart_send(zsock_resolve(socket), frames, count);
+    free(frames);
+    return rc == 0 ? WIRE_SENT : WIRE_FULL;
 }
 
 enum wire_sent wire_send_workers(struct wire *w, const struct outmsg *message)
@@ -259,61 +217,26 @@ enum wire_sent wire_send_results(struct wire *w, const struct outmsg *message)
 
 /* ---- receiving ---- */
 
-/* Reads one whole message into w->frames: its number of frames, 0 where there is none, -1 where it
- * was too long and is dropped. */
-static int read_message(struct wire *w, zsock_t *socket)
+static bool read_message(struct wire *w, zsock_t *socket)
 {
-    void *raw = zsock_resolve(socket);
-    bool more = true;
-    bool is_too_long = false;
-    frames_close(w);
-    while (more) {
-        zmq_msg_t frame;
-        zmq_msg_init(&frame);
-        int rc = zmq_msg_recv(&frame, raw, ZMQ_DONTWAIT);
-        if (rc < 0 && errno == EINTR)
-            continue;
-        if (rc < 0) {
-            zmq_msg_close(&frame);
-            return 0;
-        }
-        more = zmq_msg_more(&frame) != 0;
-        if (w->frame_count == PROTO_FRAMES_MAX) {
-            is_too_long = true;
-            zmq_msg_close(&frame);
-            continue;
-        }
-        zmq_msg_t *slot = &w->frames[w->frame_count++];
-        zmq_msg_init(slot);
-        zmq_msg_move(slot, &frame);
-        zmq_msg_close(&frame);
-    }
-    for (size_t i = 0; i < w->frame_count; i++)
-        w->views[i] = view_of(zmq_msg_data(&w->frames[i]), zmq_msg_size(&w->frames[i]));
-    return is_too_long ? -1 : (int)w->frame_count;
+    multipart_release(&w->in);
+    return multipart_receive(zsock_resolve(socket), &w->in) == 0;
 }
 
 int wire_receive(struct wire *w, struct msg *ret, struct error *e)
 {
-    if (w->workers == NULL)
+    if (w->workers == NULL || !read_message(w, w->workers))
         return 0;
-    int n = read_message(w, w->workers);
-    if (n == 0)
-        return 0;
-    if (n < 0)
-        return error_set(e, STATUS_TOO_LARGE, "a message of more than %d frames", PROTO_FRAMES_MAX);
-    return msg_decode(w->views, (size_t)n, PLANE_B, ret, e) == STATUS_OK ? 1 : -1;
+    return msg_decode(w->in.views, w->in.count, PLANE_B, ret, e) == STATUS_OK ? 1 : -1;
 }
 
 bool wire_was_cut(struct wire *w)
 {
     bool was_cut = false;
-    if (w->monitor == NULL)
-        return false;
-    while (read_message(w, w->monitor) != 0) {
+    while (w->monitor != NULL && read_message(w, w->monitor)) {
         uint16_t event = 0;
-        if (w->frame_count > 0 && w->views[0].size >= sizeof event)
-            memcpy(&event, w->views[0].data, sizeof event);
+        if (w->in.views[0].size >= sizeof event)
+            memcpy(&event, w->in.views[0].data, sizeof event);
         was_cut = was_cut || event == ZMQ_EVENT_DISCONNECTED;
     }
     return was_cut;
@@ -321,10 +244,10 @@ bool wire_was_cut(struct wire *w)
 
 /* ---- the greeting of tcp ---- */
 
-static unsigned port_of(const json_t *header, const char *key)
+static uint16_t port_of(const json_t *header, const char *key)
 {
     json_int_t port = json_integer_value(json_object_get(header, key));
-    return port > 0 && port <= UINT16_MAX ? (unsigned)port : 0;
+    return port > 0 && port <= UINT16_MAX ? (uint16_t)port : 0;
 }
 
 static void early_send(struct wire *w)
@@ -341,13 +264,13 @@ void wire_serve(struct wire *w)
     struct msg m;
     if (w->hello == NULL)
         return;
-    int n = read_message(w, w->hello);
-    if (n <= 0 || msg_decode(w->views, (size_t)n, PLANE_REPLY, &m, NULL) != STATUS_OK ||
+    if (!read_message(w, w->hello) ||
+        msg_decode(w->in.views, w->in.count, PLANE_REPLY, &m, NULL) != STATUS_OK ||
         m.verb != VERB_OK)
         return; /* the dial runs into its time-out */
     json_t *header = json_loadb(m.header.data, m.header.size, 0, NULL);
-    unsigned workers_port = port_of(header, "workers_port");
-    unsigned results_port = port_of(header, "results_port");
+    uint16_t workers_port = port_of(header, "workers_port");
+    uint16_t results_port = port_of(header, "results_port");
     json_decref(header);
     if (workers_port == 0 || results_port == 0)
         return;

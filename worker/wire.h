@@ -12,8 +12,8 @@
 
 #include "common/base/base.h"
 #include "common/base/error.h"
+#include "common/net/address.h"
 #include "common/proto/msg.h"
-#include "worker/address.h"
 
 #define WIRE_POLL_ITEMS 4
 
@@ -24,7 +24,7 @@ enum wire_sent {
     WIRE_FULL, /* not sent: the pipe is full, or there is no socket */
 };
 
-struct wire *wire_new(const struct address *addresses, size_t address_count);
+struct wire *wire_new(const struct net_address *addresses, size_t address_count);
 /* Closes everything; what was sent has up to a second to leave. */
 void wire_free(struct wire **wire);
 

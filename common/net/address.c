@@ -84,6 +84,13 @@ bool net_address_is_local(const struct net_address *a)
            strcmp(a->host, "[::1]") == 0 || strcmp(a->host, "lo") == 0;
 }
 
+bool net_address_is_there(const struct net_address *a, enum plane_socket socket)
+{
+    char endpoint[ENDPOINT_BYTES_MAX];
+    net_endpoint(a, socket, a->port, endpoint);
+    return !a->is_ipc || access(endpoint + strlen("ipc://"), F_OK) == 0;
+}
+
 /* The user's directory: $XDG_STATE_HOME/stint or ~/.local/state/stint. */
 static bool address_user(struct net_address *a)
 {

@@ -39,6 +39,9 @@ void net_endpoint(const struct net_address *a, enum plane_socket socket, uint16_
 /* True where only this machine can reach it. */
 bool net_address_is_local(const struct net_address *a);
 
+/* True where the socket of an ipc address exists (always on tcp): a hint which default to dial. */
+bool net_address_is_there(const struct net_address *a, enum plane_socket socket);
+
 #define NET_DEFAULTS_MAX 2
 /* The addresses to try, best first: the user's own, then /run/stint (for root the other way round).
  * Returns how many. */
