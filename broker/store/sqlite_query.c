@@ -326,7 +326,16 @@ static int since_count(struct answer *a, struct error *e)
         if (failed)
             return -1;
     }
-    return 0;
+    /* The few that finished since the question was asked. */
+    sqlite3_stmt *st = a->db->statement[STATEMENT_DONE_SINCE];
+    sqlite3_bind_int64(st, 1, (sqlite3_int64)min_u64(a->q->count_to, INT64_MAX));
+    int step = SQLITE_DONE;
+    while ((step = sqlite3_step(st)) == SQLITE_ROW)
+        a->ret->finished_count -= idset_has(a->q->ranges, a->q->range_count,
+                                            (uint64_t)sqlite3_column_int64(st, COLUMN_ID));
+    int failed = step == SQLITE_DONE ? 0 : db_fail(a->db, e, "counting finished jobs");
+    sqlite3_reset(st);
+    return failed;
 }
 
 static int answer_since(struct answer *a, struct error *e)

@@ -106,7 +106,12 @@ int db_checkpoint(struct db *db, struct error *e)
 
 uint64_t db_memory_bytes(const struct db *db)
 {
-    return db->is_durable ? 0 : (uint64_t)sqlite3_memory_used();
+    if (db->is_durable)
+        return 0;
+    sqlite3_stmt *st = db->statement[STATEMENT_PAGES];
+    uint64_t bytes = sqlite3_step(st) == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(st, 0) : 0;
+    sqlite3_reset(st);
+    return bytes;
 }
 
 static int body_add(struct db *db, uint64_t id, enum body_kind kind, const struct blob *b,
