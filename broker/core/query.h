@@ -31,6 +31,7 @@ struct query {
     bool with_output;                    /* JOB, SINCE: fill stdout_data and stderr_data */
     bool with_payload;                   /* JOB: fill payload */
     bool with_count;                     /* SINCE: fill finished_count */
+    uint64_t count_to;                   /* with_count: finish numbers above it do not count */
 };
 
 void query_fini(struct query *q);
@@ -40,7 +41,7 @@ struct query_answer {
     uint64_t token;
     struct job_row *rows; /* owned */
     size_t row_count;
-    uint64_t finished_count; /* SINCE with_count: finished jobs of the set, all of them */
+    uint64_t finished_count; /* SINCE with_count: jobs of the set that finished up to count_to */
     bool is_complete;        /* there are no more rows */
     /* SINCE: no row of the set up to this finish number is missing. LIST: no row from this id up is
      * missing: what before_id of the next query should be. */

@@ -108,11 +108,23 @@ void job_lost(struct core *c, struct job *j, enum outcome outcome, const char *w
     }
 }
 
+/* A worker that got rid of a job that crashed before may take another such job, and there may be no
+ * further CREDIT to remind of it: CREDIT is sent when the slot is free, and nothing orders it and
+ * the verdict. */
+static void suspect_left(struct core *c, struct worker *w, bool was_suspect, struct effects *fx)
+{
+    if (was_suspect && w->sent < w->granted)
+        dispatch_worker(c, w, fx);
+}
+
 void job_due(struct core *c, struct job *j, struct effects *fx)
 {
     if (j->state == JOB_RUNNING) {
+        struct worker *w = j->worker;
+        bool was_suspect = j->crashes > 0;
         job_lost(c, j, j->is_reported ? OUTCOME_CRASHED : OUTCOME_UNKNOWN,
                  j->is_reported ? "its lease ran out" : "its worker never reported it", fx);
+        suspect_left(c, w, was_suspect, fx);
         return;
     }
     if (j->state != JOB_SCHEDULED)
@@ -200,10 +212,14 @@ void core_verdict(struct core *c, const struct event *e, struct effects *fx)
     struct job *j = job_find(c, ref->job);
     const char *answer = "accepted";
     if (j != NULL && j->state == JOB_RUNNING && j->attempt == ref->attempt &&
-        j->lease == ref->lease)
+        j->lease == ref->lease) {
+        struct worker *holder = j->worker;
+        bool was_suspect = j->crashes > 0;
         verdict_accept(c, j, e, fx);
-    else
+        suspect_left(c, holder, was_suspect, fx);
+    } else {
         answer = verdict_refusal(c, ref);
+    }
     struct worker *w = worker_find(c, e->session.instance);
     if (w == NULL || !worker_is_reachable(w))
         return; /* it will send it again after its registration */

@@ -154,6 +154,7 @@ void core_wait(struct core *c, const struct event *e, struct effects *fx)
         q->bytes_max = PROTO_WAIT_BYTES_MAX;
         q->with_output = w->with_results;
         q->with_count = w->since == 0;
+        q->count_to = c->next_finish - 1; /* what finishes from here on is among `resident` */
         w->resident = resident;
     } else {
         waiter_ring(c, w);

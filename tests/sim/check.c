@@ -48,8 +48,9 @@ struct job_seen *check_job(struct world *w, uint64_t id)
 
 static bool has_ended(const struct job_row *row, const struct ref *ref)
 {
-    if (row->finish != NULL && row->finish->attempt == ref->attempt)
-        return row->finish->lease == ref->lease;
+    if (row->finish != NULL && row->finish->attempt == ref->attempt &&
+        row->finish->lease == ref->lease)
+        return true;
     for (size_t i = 0; i < row->history_count; i++)
         if (row->history[i].number == ref->attempt)
             return true;
@@ -141,9 +142,7 @@ static void record_ended(struct world *w, const struct record *r)
         count(w, COUNT_TAKEN_BACK);
     if (!is_cut)
         return;
-    for (int32_t i = check_job(w, r->job)->attempts; i >= 0; i = w->checks.attempts[i].next)
-        if (w->checks.attempts[i].ref.attempt == ended->number)
-            w->checks.attempts[i].is_excused = true;
+    check_job(w, r->job)->excused |= UINT64_C(1) << (ended->number % 64);
 }
 
 static void record_finish(struct world *w, const struct record *r, const struct job_row *row)
@@ -194,13 +193,15 @@ void check_started(struct world *w, int worker, const struct ref *ref, uint64_t 
         if (ref_eq(&other->ref, ref))
             check_fail(w, "I4: %llu.%u.%llu started twice", (ull)ref->job, ref->attempt,
                        (ull)ref->lease);
-        if (other->is_alive && !other->is_excused)
+        bool is_excused =
+            (job->excused >> (min_u64(other->ref.attempt, ref->attempt) % 64) & 1) != 0;
+        if (other->is_alive && !is_excused)
             check_fail(w,
                        "I4: job %llu starts at worker%d (%u.%llu) and still runs at worker%d "
                        "(%u.%llu)",
                        (ull)ref->job, worker + 1, ref->attempt, (ull)ref->lease, other->worker + 1,
                        other->ref.attempt, (ull)other->ref.lease);
-        if (other->is_alive && other->is_excused)
+        if (other->is_alive && is_excused)
             count(w, COUNT_OVERLAP);
     }
     if (c->attempt_count == c->attempt_capacity) {

@@ -200,15 +200,15 @@ void fault_next(struct world *w, struct happening *h)
         world_fault(w, (enum fault)f);
 }
 
-/* Calm: what lasts is ended, what waits is woken; the wall clock is right again, which a broker
- * sees best after a start. */
+/* Calm: what lasts is ended, what waits is woken. */
 void faults_end(struct world *w)
 {
     struct broker *b = &w->broker;
     bool has_stepped = w->wall_step_ms != 0;
     happen_not(w, &w->fault);
     w->net_slow_until_us = w->commit_slow_until_us = w->space_low_until_us = 0;
-    w->wall_step_ms = 0;
+    if (has_stepped) /* due times are wall times: now all of them have come */
+        w->wall_step_ms = 3600000;
     b->crash_in = -1;
     if (b->is_paused)
         happen_at(w, &b->resume, w->now_us + 1);

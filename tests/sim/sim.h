@@ -415,8 +415,7 @@ struct attempt_seen {
     struct ref ref;
     int worker;
     bool is_alive;
-    bool is_excused; /* the broker gave the job away because the connection was cut */
-    int32_t next;    /* of the same job; -1: none */
+    int32_t next; /* of the same job; -1: none */
 };
 
 struct job_seen {
@@ -427,6 +426,7 @@ struct job_seen {
     uint32_t accepted_attempt; /* last attempt whose verdict was accepted */
     uint64_t accepted_lease;
     uint32_t finishes;
+    uint64_t excused; /* bits by attempt: given away because the connection was cut */
 };
 
 struct checks {

@@ -242,7 +242,8 @@ static void answer_since(const struct sim_store *s, const struct query *q, struc
 {
     a->scanned_to = q->since;
     for (uint64_t n = 1; q->with_count && n < s->next_finish; n++)
-        a->finished_count += !s->rows[s->finishes[n]].is_forgotten && is_wanted(q, s->finishes[n]);
+        a->finished_count += !s->rows[s->finishes[n]].is_forgotten && n <= q->count_to &&
+                             is_wanted(q, s->finishes[n]);
     for (uint64_t n = q->since + 1; n < s->next_finish; n++) {
         const struct store_row *it = &s->rows[s->finishes[n]];
         if (budget-- == 0)

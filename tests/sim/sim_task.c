@@ -502,7 +502,7 @@ bool task_answer(struct world *w, struct client *c, struct ask *a, const struct 
         check_fail(w, "%s got ERR %.*s", c->peer.name, VIEW_ARG(m->subject));
     } else if (a->kind == ASK_GET) {
         saw_job(w, header, a->was_final);
-        if (m->body_count == 1 && !w->checks.has_failed)
+        if (m->body_count == 1 && job_is_final(header) && !w->checks.has_failed)
             saw_output(w, a->first, m->bodies[0]);
     } else if (a->kind == ASK_LIST) {
         answer_list(w, a, header);

@@ -228,7 +228,8 @@ static void check_sinces(const char *url)
                       .range_count = 3,
                       .limit = 10,
                       .bytes_max = UINT64_MAX,
-                      .with_count = true};
+                      .with_count = true,
+                      .count_to = UINT64_MAX};
     assert_true(since_check(&w, &q) > 5);
     q.range_count = 4;
     q.limit = 1000;
