@@ -32,6 +32,7 @@
 #define SILENT_INTERVALS 3u
 #define LOST_SHOWN_MS 60000u   /* a lost worker is listed that long */
 #define BYE_WAIT_MS 5000u      /* for the workers' BYE at a shutdown */
+#define DONE_WAIT_MS 1000u     /* for the last look of the one who asked for the shutdown */
 #define RELEASE_WAIT_MS 15000u /* for RELEASED verdicts: job grace and a margin */
 #define EXPIRE_MS 10000u       /* between two turns of retention */
 #define EXPIRE_JOBS_MAX 1000u
@@ -227,6 +228,8 @@ struct core {
     enum stop_phase phase;
     bool keep_workers;
     bool is_leaving; /* SIGTERM: only this broker stops */
+    bool is_told;    /* `done` was said to somebody */
+    bool has_exited; /* EFFECT_EXIT was given */
     uint64_t stop_deadline_ms;
     struct timer stop_timer;
 };

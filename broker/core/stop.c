@@ -27,6 +27,7 @@ void progress_send(struct core *c, const struct caller *to, struct effects *fx)
 {
     struct effect *f = effects_add(fx, EFFECT_PROGRESS, to);
     f->progress.phase = c->phase;
+    c->is_told |= c->phase == PHASE_DONE;
     f->progress.running = c->count[JOB_RUNNING];
     f->progress.ready = c->count[JOB_READY];
     f->progress.scheduled = c->count[JOB_SCHEDULED];
@@ -73,7 +74,6 @@ static void phase_enter(struct core *c, enum stop_phase phase, uint64_t bound_ms
         workers_stop(c, !c->keep_workers, fx);
     if (phase != PHASE_DONE)
         return;
-    core_timer_stop(c, &c->stop_timer);
     if (c->keep_workers || c->count[JOB_RUNNING] > 0)
         workers_away(c, fx);
     list_each_safe (node, &c->waiters[WAITER_PROGRESS]) {
@@ -82,7 +82,6 @@ static void phase_enter(struct core *c, enum stop_phase phase, uint64_t bound_ms
         waiter_free(c, w);
     }
     waiters_stop(c, fx);
-    effects_add(fx, EFFECT_EXIT, NULL);
 }
 
 static bool phase_step(struct core *c, struct effects *fx)
@@ -111,10 +110,16 @@ static bool phase_step(struct core *c, struct effects *fx)
     case PHASE_STOPPING_WORKERS:
         if (!c->keep_workers && workers_reachable(c) > 0 && !is_over)
             return false;
-        phase_enter(c, PHASE_DONE, NEVER_MS, fx);
-        return false;
-    case PHASE_SERVING:
+        phase_enter(c, PHASE_DONE, DONE_WAIT_MS, fx);
+        return true;
     case PHASE_DONE:
+        /* The one who asked may be about to ask again: it is told before the process ends. */
+        if ((c->is_told || is_over) && !c->has_exited) {
+            c->has_exited = true;
+            effects_add(fx, EFFECT_EXIT, NULL);
+        }
+        break;
+    case PHASE_SERVING:
         break;
     }
     return false;

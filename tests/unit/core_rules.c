@@ -519,8 +519,26 @@ static void shutdown_finishes_releases_and_ends(void **state)
     assert_null(find(EFFECT_EXIT));
     e = worker_event(EVENT_BYE, 1, 1);
     step(&e);
+    assert_null(find(EFFECT_EXIT)); /* the one who asked has not been told yet */
+    e = client_event(EVENT_PROGRESS);
+    e.progress.has_seen = true;
+    e.progress.phase = PHASE_STOPPING_WORKERS;
+    step(&e);
+    assert_int_equal(find(EFFECT_PROGRESS)->progress.phase, PHASE_DONE);
     assert_non_null(find(EFFECT_EXIT));
     assert_true(find(EFFECT_EXIT)->waits);
+}
+
+static void shutdown_ends_though_nobody_watches(void **state)
+{
+    (void)state;
+    struct event e = client_event(EVENT_SHUTDOWN);
+    e.shutdown.mode = STOP_NOW;
+    step(&e);
+    assert_int_equal(find(EFFECT_PROGRESS)->progress.phase, PHASE_RELEASING);
+    assert_null(find(EFFECT_EXIT));
+    pass(1000);
+    assert_non_null(find(EFFECT_EXIT));
 }
 
 static void term_keeps_the_workers(void **state)
@@ -590,6 +608,7 @@ int main(void)
         STORY(wait_ends_with_its_time),
         STORY(follow_keeps_what_was_seen),
         STORY(shutdown_finishes_releases_and_ends),
+        STORY(shutdown_ends_though_nobody_watches),
         STORY(term_keeps_the_workers),
         STORY(store_short_of_space_refuses_early),
         STORY(paused_broker_blames_nobody),
