@@ -32,9 +32,10 @@ void progress_send(struct core *c, const struct caller *to, struct effects *fx)
     f->progress.ready = c->count[JOB_READY];
     f->progress.scheduled = c->count[JOB_SCHEDULED];
     f->progress.workers = workers_reachable(c);
-    f->progress.left_ms = c->stop_deadline_ms == NEVER_MS || c->phase == PHASE_SERVING
-                              ? NEVER_MS
-                              : sub_sat_u64(c->stop_deadline_ms, c->now_ms);
+    f->progress.left_ms =
+        c->stop_deadline_ms == NEVER_MS || c->phase == PHASE_SERVING || c->phase == PHASE_DONE
+            ? NEVER_MS
+            : sub_sat_u64(c->stop_deadline_ms, c->now_ms);
 }
 
 static void workers_stop(struct core *c, bool is_exit, struct effects *fx)
