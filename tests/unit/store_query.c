@@ -181,8 +181,9 @@ static int since_check(struct world *w, const struct query *filter)
     uint64_t last = filter->since;
     uint64_t count = 0;
     for (size_t id = 1; id < w->model.job_count; id++)
-        count +=
-            w->model.jobs[id].finish != NULL && idset_has(filter->ranges, filter->range_count, id);
+        count += w->model.jobs[id].finish != NULL &&
+                 w->model.jobs[id].finish->number <= filter->count_to &&
+                 idset_has(filter->ranges, filter->range_count, id);
     for (uint64_t since = filter->since;;) {
         struct query q = *filter;
         q.ranges = copy_ranges(filter->ranges, filter->range_count);
@@ -233,6 +234,8 @@ static void check_sinces(const char *url)
     assert_true(since_check(&w, &q) > 5);
     q.range_count = 4;
     q.limit = 1000;
+    since_check(&w, &q);
+    q.count_to = w.model.meta.next_finish / 2;
     since_check(&w, &q);
     q.with_output = true;
     q.with_count = false;
