@@ -83,6 +83,7 @@ static void job_enter(struct core *c, struct job *j, enum job_state state)
         j->worker->job_count++;
         if (j->crashes > 0)
             j->worker->suspects++;
+        j->leased_ms = c->now_ms;
         core_timer_set(c, &j->timer, add_sat_u64(c->now_ms, j->worker->lease_ms));
     }
 }

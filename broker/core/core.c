@@ -317,13 +317,13 @@ static void core_event(struct core *c, const struct event *e, struct effects *fx
 
 void core_step(struct core *c, const struct event *e, struct effects *fx)
 {
-    uint64_t deadline = core_deadline(c);
+    /* Time since the last step beyond the deadline: more than a beat of it means that the broker
+     * was paused, not its workers. Counted once, by the first event behind the pause. */
+    uint64_t late_ms = sub_sat_u64(e->now_ms, max_u64(core_deadline(c), c->now_ms));
     c->wall_ms = e->wall_ms;
     c->now_ms = max_u64(c->now_ms, e->now_ms);
-    /* A deadline that was overslept by more than a beat: the broker was paused, not its workers. */
-    if (c->is_started && deadline != NEVER_MS && c->now_ms > deadline &&
-        c->now_ms - deadline > c->config.interval_ms)
-        workers_shift(c, c->now_ms - deadline);
+    if (c->is_started && late_ms > c->config.interval_ms)
+        workers_shift(c, late_ms);
     core_count(c);
     core_event(c, e, fx);
     if (c->phase != PHASE_SERVING)

@@ -27,8 +27,9 @@
 #define LIVE_TOTAL_BYTES_MAX (64u << 20)
 #define RETRY_WAITS_MAX 100u /* RETRY verdicts of one job */
 #define RETRY_DELAY_MAX_MS 300000u
-#define PROBE_MS 50u   /* between two probes of a worker that seems cut */
-#define PROBES_MAX 20u /* then the hint was wrong: silence decides */
+#define UNREPORTED_LEASES 4u /* a JOB is on its way for at most so many leases */
+#define PROBE_MS 50u         /* between two probes of a worker that seems cut */
+#define PROBES_MAX 20u       /* then the hint was wrong: silence decides */
 #define SILENT_INTERVALS 3u
 #define LOST_SHOWN_MS 60000u   /* a lost worker is listed that long */
 #define BYE_WAIT_MS 5000u      /* for the workers' BYE at a shutdown */
@@ -81,6 +82,7 @@ struct job {
     uint64_t not_before_ms; /* wall; SCHEDULED */
     uint64_t started_ms;    /* wall; of the last attempt */
     uint64_t lease;         /* RUNNING, else 0 */
+    uint64_t leased_ms;     /* monotonic; RUNNING */
     struct worker *worker;  /* RUNNING, else NULL */
     struct list held;       /* RUNNING: in worker->jobs */
     struct blob *cancel_reason;

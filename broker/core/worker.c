@@ -294,12 +294,20 @@ static void worker_inventory(struct core *c, struct worker *w, const struct even
     dispatch_worker(c, w, fx);
 }
 
+/* A JOB may wait long for its commit while BEATs are answered, and the worker counts the lease of a
+ * JOB from its last answered BEAT. So each BEAT also prolongs the leases that were never reported:
+ * until one lease after it the job may run there. Bounded, in case a JOB is lost without a trace.
+ */
 static void worker_beat(struct core *c, struct worker *w, const struct event *e, struct effects *fx)
 {
     list_each (node, &w->jobs) {
         struct job *j = container_of(node, struct job, held);
         if (idset_has(e->beat.leases, e->beat.lease_count, j->lease))
             worker_renew(c, w, j);
+        else if (!j->is_reported)
+            core_timer_set(c, &j->timer,
+                           min_u64(c->now_ms + w->lease_ms,
+                                   j->leased_ms + (uint64_t)UNREPORTED_LEASES * w->lease_ms));
     }
     worker_send(w, EFFECT_BEAT, false, fx);
     fx->list[fx->count - 1].beat = e->beat.number;
@@ -434,6 +442,7 @@ void workers_shift(struct core *c, uint64_t late_ms)
             core_timer_set(c, &w->timer, w->timer.node.key + late_ms);
         list_each (node, &w->jobs) {
             struct job *j = container_of(node, struct job, held);
+            j->leased_ms += late_ms;
             if (heap_node_is_linked(&j->timer.node))
                 core_timer_set(c, &j->timer, j->timer.node.key + late_ms);
         }

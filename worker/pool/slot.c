@@ -4,9 +4,9 @@
  *   FREE ──JOB──► RUNNING ──its processes are gone──► FREE (a verdict is in the outbox)
  *                    └──its lease has ended──► FENCED ──its processes are gone──► FREE (no verdict)
  *
- * A JOB that is not started is answered as softly as possible: nothing at all where the broker
- * takes it back by itself, RELEASED where this worker just cannot now, FAIL or DISCARD where no
- * further attempt here would fare better. */
+ * A JOB that is not started is answered as softly as possible: RELEASED where this worker just
+ * cannot now or the lease is over (while BEATs are answered the broker waits long for word of it),
+ * FAIL or DISCARD where no further attempt here would fare better. */
 #include <stdio.h>
 #include <string.h>
 
@@ -118,6 +118,7 @@ void slot_on_job(struct pool *p, const struct msg *msg)
         p->stats.refused_late++;
         pool_effects_log(p->fx, POOL_LEVEL_INFO, "job %llu came after the end of its lease",
                          (unsigned long long)ref.job);
+        refuse(p, &ref, VERB_RELEASED, -1, "it came after the end of its lease");
         return;
     }
     if (job_spec_decode(msg->header, &spec, &e) != 0)
