@@ -57,7 +57,6 @@ static bool stream_rest(struct follow *f, struct follow_stream *s, struct stint_
         uint64_t half = kept.size / 2;
         if (s->shown >= half || missing <= half)
             skip = kept.size - min_u64(missing, kept.size - half);
-        f->is_cut = f->is_cut || (s->fd >= 0 && missing > kept.size - skip);
     }
     return s->fd < 0 ||
            cli_write(f->cli, s->fd, (const char *)kept.data + skip, kept.size - (size_t)skip);
@@ -134,6 +133,8 @@ static int follow_end(struct follow *f, json_t **ret_job, struct stint_call **re
     }
     if (job_number(job, "attempts") != f->known.attempt)
         f->out.shown = f->err.shown = 0;
+    /* Whether the live view happened to show all of it is chance, and no base for an exit code. */
+    f->is_cut = json_is_true(json_object_get(job, "truncated"));
     bool ok = stream_rest(f, &f->out, stint_call_body(c, 0), job_number(job, "stdout_bytes")) &&
               stream_rest(f, &f->err, stint_call_body(c, 1), job_number(job, "stderr_bytes"));
     *ret_job = job;

@@ -19,7 +19,7 @@ struct follow {
     uint64_t id;
     struct follow_stream out;
     struct follow_stream err;
-    bool is_cut; /* the end: some of the job's output cannot be shown */
+    bool is_cut; /* the end: some of the job's output was not kept */
     /* What a signal does: called with its number; a result other than 0 ends follow_job with it.
      * `*until_ms` may be set: follow_job ends then with `*until_code`. NULL: no signals. */
     int (*on_signal)(struct follow *f, int number);

@@ -114,10 +114,8 @@ static int run_follow(struct cli *cli, uint64_t id, int interrupt_fd)
     int code = follow_job(&f, &job, &c);
     if (code == EXIT_INTERNAL)
         code = EXIT_NOT_THE_JOB;
-    if (code == EXIT_DONE && cli->is_json) {
-        f.is_cut = json_is_true(json_object_get(job, "truncated"));
+    if (code == EXIT_DONE && cli->is_json)
         code = run_print_json(cli, job, c);
-    }
     if (code == EXIT_DONE)
         code = run_exit(cli, &f, job);
     json_decref(job);
