@@ -222,6 +222,7 @@ static void run_load(struct store *s, const char *url, uint64_t jobs)
     run_query(s, "list 100", &list);
     struct query since = {.type = QUERY_SINCE, .limit = 100, .bytes_max = 8U << 20};
     since.with_count = true;
+    since.count_to = UINT64_MAX;
     since.with_output = true;
     since.range_count = 1;
     since.ranges = mem_zalloc(sizeof since.ranges[0]);
