@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* cancel.c - `stint cancel`: waiting jobs end at once, running ones are told to. */
-#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -89,8 +88,6 @@ static void counts_add(json_t *sum, const json_t *reply)
 /* Sends the set in as many requests as its text needs; adds the counts to `sum`. */
 static int cancel_send(struct cli *cli, const struct ids *ids, json_t *sum)
 {
-    const struct passwd *user = getpwuid(geteuid());
-    const char *by = user != NULL ? user->pw_name : NULL;
     struct ids left;
     struct buf text;
     int code = EXIT_DONE;
@@ -105,8 +102,8 @@ static int cancel_send(struct cli *cli, const struct ids *ids, json_t *sum)
         buf_reset(&text);
         ids_text(&left, &text, 60000);
         ids_parse(&asked, buf_view(&text));
-        int status =
-            stint_cancel_start(cli->stint, buf_cstr(&text), conf_str(cli->conf, "reason"), by, &c);
+        int status = stint_cancel_start(cli->stint, buf_cstr(&text), conf_str(cli->conf, "reason"),
+                                        cli_user(), &c);
         code = status != STINT_OK ? cli_fail(cli, status) : cli_finish(cli, &c);
         json_t *reply = code == EXIT_DONE ? cli_json(cli, c) : NULL;
         counts_add(sum, reply);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,6 +125,12 @@ int cli_usage(struct cli *cli, const char *fmt, ...)
     return code;
 }
 
+const char *cli_user(void)
+{
+    const struct passwd *user = getpwuid(geteuid());
+    return user != NULL ? user->pw_name : NULL;
+}
+
 int cli_finish(struct cli *cli, struct stint_call **c)
 {
     int status = stint_call_wait(*c, STINT_NEVER);
@@ -171,7 +178,7 @@ bool cli_write(struct cli *cli, int fd, const void *data, size_t size)
 
 bool cli_print_json(struct cli *cli, const json_t *json)
 {
-    char *text = json_dumps(json, JSON_COMPACT);
+    char *text = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(12));
     if (text == NULL) {
         cli_error(cli, STINT_NO_MEMORY, "out of memory");
         return false;

@@ -60,6 +60,9 @@ int cli_error(struct cli *cli, int status, const char *fmt, ...) PRINTF_LIKE(3, 
 /* A usage error: one line on stderr and exit code 2 (`run`: 125). */
 int cli_usage(struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* The user's name for "cancelled by", or NULL; valid until the next call. */
+const char *cli_user(void);
+
 /* Waits for the call; on failure reports, frees the call and returns the exit code, else 0. */
 int cli_finish(struct cli *cli, struct stint_call **c);
 /* Parses the JSON of a reply; NULL (after a report) where it is none. */

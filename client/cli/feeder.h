@@ -15,8 +15,8 @@ struct feeder_batch {
     size_t count;
     uint64_t first_seq;
     uint64_t stamp;          /* the caller's, at the time of the first sending */
-    uint64_t retry_ms;       /* refused for now: submitted again then; 0 = not refused */
-    struct stint_call *call; /* NULL: being filled, or refused for now */
+    uint64_t retry_ms;       /* refused (full): submitted again then; 0 = not refused */
+    struct stint_call *call; /* NULL: being filled, or refused */
     bool is_started;
 };
 

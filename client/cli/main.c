@@ -134,7 +134,7 @@ static int cli_open(struct cli *cli)
         .connect_timeout_ms = conf_ms(cli->conf, waits ? "wait" : "connect-timeout"),
         /* a shutdown is done when its broker is gone */
         .reconnect_timeout_ms =
-            cli->command->is_control ? 1000 : conf_ms(cli->conf, "reconnect-timeout"),
+            cli->command->is_control ? 500 : conf_ms(cli->conf, "reconnect-timeout"),
         .control = cli->command->is_control,
         .notice = notice,
         .notice_arg = cli,

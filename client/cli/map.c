@@ -171,7 +171,7 @@ static int map_cancel(struct map *m, const struct ids *ids, const char *reason)
         buf_reset(&text);
         ids_text(&left, &text, 60000);
         ids_parse(&asked, buf_view(&text));
-        int status = stint_cancel_start(m->cli->stint, buf_cstr(&text), reason, NULL, &c);
+        int status = stint_cancel_start(m->cli->stint, buf_cstr(&text), reason, cli_user(), &c);
         code = status != STINT_OK ? cli_fail(m->cli, status) : cli_finish(m->cli, &c);
         stint_call_free(&c);
         ids_drop(&left, asked.ranges[asked.size - 1].last);
@@ -241,7 +241,7 @@ static int map_signal(struct map *m, int number, uint64_t now_ms)
         return EXIT_DONE;
     }
     stint_set_interrupt_fd(m->cli->stint, -1);
-    if (map_cancel(m, &m->watch.open, "interrupted by its user") == EXIT_DONE)
+    if (map_cancel(m, &m->watch.open, "interrupted") == EXIT_DONE)
         cli_say(m->cli, "%llu jobs are cancelled", (unsigned long long)m->watch.open.count);
     return EXIT_SIGNAL + SIGINT;
 }
@@ -276,7 +276,7 @@ static int map_turn(struct map *m, uint64_t now_ms)
     if (code == EXIT_DONE && now_ms >= m->leave_ms)
         code = EXIT_SIGNAL + SIGINT;
     if (code == EXIT_DONE && now_ms >= m->until_ms)
-        code = cli_error(m->cli, STINT_TIMEOUT, "%llu jobs have not finished yet",
+        code = cli_error(m->cli, STINT_TIMEOUT, "unfinished jobs: %llu",
                          (unsigned long long)m->watch.open.count);
     if (code == EXIT_DONE && m->has_broken)
         code = EXIT_INTERNAL;
@@ -401,7 +401,7 @@ static void map_setup(struct map *m)
     m->feeder.stored = batch_stored;
     m->feeder.arg = m;
     m->feeder.is_numbered = true;
-    if (order) /* a batch that is refused for now must not be overtaken */
+    if (order) /* a batch that is refused must not be overtaken */
         m->feeder.window = 1;
     watch_init(&m->watch, m->cli, !is_fetched);
     m->watch.finished = job_finished;

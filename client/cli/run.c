@@ -44,7 +44,7 @@ static int run_cancel(struct cli *cli, uint64_t id)
     struct stint_call *c = NULL;
     snprintf(ids, sizeof ids, "%llu", (unsigned long long)id);
     stint_set_interrupt_fd(cli->stint, -1);
-    int status = stint_cancel_start(cli->stint, ids, "interrupted by its user", NULL, &c);
+    int status = stint_cancel_start(cli->stint, ids, "interrupted", cli_user(), &c);
     if (status == STINT_OK)
         status = stint_call_wait(c, 10000);
     if (status == STINT_OK)

@@ -66,6 +66,7 @@ static void progress_show(struct progress *p, const json_t *reply)
     char left[TEXT_SPAN_BYTES] = "";
     uint64_t left_ms = job_number(reply, "left_ms");
     if (p->cli->is_json) {
+        snprintf(p->phase, sizeof p->phase, "%s", phase);
         cli_print_json(p->cli, reply);
         return;
     }
@@ -87,11 +88,11 @@ static void progress_show(struct progress *p, const json_t *reply)
     buf_fini(&text);
 }
 
-/* The last answer may be lost when the broker goes: near the end that is as good as "done". */
+/* The broker leaves right after its last phase, so the answer that says so may not come any more:
+ * once a shutdown was accepted, a broker that is gone is a broker that has stopped. */
 static bool is_gone_well(const struct progress *p, int status)
 {
-    return status == STINT_UNREACHABLE &&
-           (strcmp(p->phase, "stopping_workers") == 0 || strcmp(p->phase, "done") == 0);
+    return status == STINT_UNREACHABLE && p->phase[0] != '\0';
 }
 
 /* Shows answers until the last one. */
@@ -110,7 +111,9 @@ static int shutdown_watch(struct progress *p, struct stint_call **c)
         if (reply == NULL)
             return EXIT_INTERNAL;
         char *known = json_dumps(reply, JSON_COMPACT);
-        bool is_done = strcmp(job_text(reply, "phase"), "done") == 0;
+        /* "serving" after a shutdown was accepted: a supervisor has started the next broker */
+        const char *phase = job_text(reply, "phase");
+        bool is_done = strcmp(phase, "done") == 0 || strcmp(phase, "serving") == 0;
         progress_show(p, reply);
         json_decref(reply);
         stint_call_free(c);

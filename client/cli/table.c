@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "common/base/memory.h"
 
@@ -42,6 +44,34 @@ static size_t text_width(const char *text)
     return width;
 }
 
+/* How many characters fit into the last column: all of them in a pipe. */
+static size_t room_last(const size_t *widths, size_t last)
+{
+    enum {
+        ROOM_MIN = 12
+    };
+    struct winsize size;
+    size_t used = 0;
+    if (!isatty(STDOUT_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0)
+        return SIZE_MAX;
+    for (size_t c = 0; c < last; c++)
+        used += widths[c] > 0 ? widths[c] + 2 : 0;
+    return used + ROOM_MIN < size.ws_col ? size.ws_col - used : ROOM_MIN;
+}
+
+/* Ends the text after so many characters. */
+static void text_cut(char *text, size_t width)
+{
+    size_t used = 0;
+    for (char *p = text; *p != '\0'; p++) {
+        used += ((unsigned char)*p & 0xC0) != 0x80;
+        if (used > width) {
+            *p = '\0';
+            return;
+        }
+    }
+}
+
 static void cell_print(const struct table *t, const char *text, const char *color, size_t width)
 {
     bool is_colored = t->has_color && color[0] != '\0';
@@ -66,6 +96,9 @@ void table_print(const struct table *t)
         if (widths[c] > 0)
             last = c;
     }
+    size_t room = room_last(widths, last);
+    for (size_t row = 0; row * t->columns < t->count; row++)
+        text_cut(t->cells[row * t->columns + last].text, room);
     for (size_t row = 0; row <= t->count / t->columns; row++) {
         for (size_t c = 0; c <= last; c++) {
             const struct table_cell *cell =

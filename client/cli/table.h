@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* table.h - rows of text with aligned columns; cells are never cut. A column that is empty in all
- * rows is left out. */
+/* table.h - rows of text with aligned columns. A column that is empty in all rows is left out. On a
+ * terminal the last column is cut at its edge; in a pipe or file nothing is ever cut. */
 #ifndef STINT_CLIENT_CLI_TABLE_H
 #define STINT_CLIENT_CLI_TABLE_H
 

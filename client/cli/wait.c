@@ -101,7 +101,7 @@ static int wait_turn(struct waiting *w, uint64_t until_ms, uint64_t now_ms)
     if (code != EXIT_DONE || watch_is_done(&w->watch) || (w->is_any && w->is_over))
         return code;
     if (now_ms >= until_ms)
-        return cli_error(w->cli, STINT_TIMEOUT, "%llu jobs have not finished yet",
+        return cli_error(w->cli, STINT_TIMEOUT, "unfinished jobs: %llu",
                          (unsigned long long)w->watch.open.count);
     return EXIT_DONE;
 }

@@ -53,9 +53,9 @@ static void dial_give_up(struct stint *s)
     struct buf text;
     buf_init(&text, ERROR_TEXT_BYTES_MAX - 1);
     if (s->dial.was_ready)
-        buf_addf(&text, "the broker at %s did not come back within %llu s",
+        buf_addf(&text, "the broker at %s did not come back within %.3g s",
                  s->addresses[s->dial.address_at].text,
-                 (unsigned long long)(s->config.reconnect_timeout_ms / 1000));
+                 (double)s->config.reconnect_timeout_ms / 1000);
     else
         buf_addf(&text, "no broker answered within %.3g s",
                  (double)s->config.connect_timeout_ms / 1000);
