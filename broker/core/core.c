@@ -45,6 +45,7 @@ struct core *core_new(const struct core_config *config)
     heap_init(&c->timers);
     c->expire_timer.kind = TIMER_EXPIRE;
     c->stop_timer.kind = TIMER_STOP;
+    c->away_timer.kind = TIMER_AWAY;
     return c;
 }
 
@@ -114,7 +115,25 @@ static struct timer *timer_of(struct heap_node *node)
     return container_of(node, struct timer, node);
 }
 
-/* The leases of before run on, counted anew from now and longer by the planned stop. */
+uint64_t core_away_needed(const struct core *c)
+{
+    uint64_t ms = sub_sat_u64(c->away_until_ms, c->now_ms + c->config.lease_ms);
+    for (const struct worker *w = c->workers; w != NULL; w = w->hh.next)
+        ms = max_u64(ms, sub_sat_u64(w->lease_ms, c->config.lease_ms));
+    return ms;
+}
+
+void core_away_set(struct core *c, uint64_t ms, struct effects *fx)
+{
+    if (ms == c->away_ms)
+        return;
+    struct record *r = effects_record(fx, RECORD_AWAY, 0);
+    r->away.ms = ms;
+    core_apply(c, r);
+}
+
+/* The leases of before run on, counted anew from now and longer by what was stored. That is stored
+ * again until they are over: this start may not be the last one that they see. */
 static void core_start(struct core *c, const struct event *e, struct effects *fx)
 {
     uint64_t away_ms = c->away_ms;
@@ -130,6 +149,11 @@ static void core_start(struct core *c, const struct event *e, struct effects *fx
     struct record *r = effects_record(fx, RECORD_START, 0);
     r->start.number = (uint32_t)number;
     core_apply(c, r);
+    if (c->count[JOB_RUNNING] > 0 && away_ms > 0) {
+        c->away_until_ms = c->now_ms + c->config.lease_ms + away_ms;
+        core_timer_set(c, &c->away_timer, c->away_until_ms);
+        core_away_set(c, away_ms, fx);
+    }
     c->next_lease = 1;
     c->is_started = true;
     core_timer_set(c, &c->expire_timer, c->now_ms + EXPIRE_MS);
@@ -168,6 +192,9 @@ static void timer_fired(struct core *c, struct timer *t, struct effects *fx)
         break; /* stop_check looks at the deadline itself */
     case TIMER_EXPIRE:
         core_expire(c, fx);
+        break;
+    case TIMER_AWAY:
+        core_away_set(c, core_away_needed(c), fx);
         break;
     }
 }
@@ -378,7 +405,7 @@ static uint64_t job_digest(const struct job *j)
 
 uint64_t core_digest(const struct core *c)
 {
-    uint64_t sum = hash_mix(c->next_job, c->next_finish) + c->next_queue;
+    uint64_t sum = hash_mix(c->next_job, c->next_finish) + c->next_queue + hash_mix(0, c->away_ms);
     const struct job *j = NULL;
     for (j = c->jobs; j != NULL; j = j->hh.next)
         sum += job_digest(j);

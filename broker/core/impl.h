@@ -47,7 +47,8 @@ enum timer_kind {
     TIMER_WORKER,
     TIMER_WAITER,
     TIMER_STOP,
-    TIMER_EXPIRE
+    TIMER_EXPIRE,
+    TIMER_AWAY
 };
 
 struct timer {
@@ -191,7 +192,8 @@ struct core {
     uint64_t now_ms;
     uint64_t wall_ms;
     uint32_t broker_start;
-    uint64_t away_ms; /* loaded: of the last planned stop */
+    uint64_t away_ms;       /* as stored: how much longer leases may last at the next start */
+    uint64_t away_until_ms; /* monotonic: the leases of before the start are over by then */
     uint64_t next_job;
     uint64_t next_finish;
     uint32_t next_queue;
@@ -205,6 +207,7 @@ struct core {
     struct client *clients;
     struct heap timers;
     struct timer expire_timer;
+    struct timer away_timer;
 
     struct list waiters[4];
     struct list dirty;
@@ -257,6 +260,12 @@ void core_note(struct effects *fx, uint8_t level, const char *fmt, ...) PRINTF_L
 void core_timer_set(struct core *c, struct timer *t, uint64_t at_ms);
 void core_timer_stop(struct core *c, struct timer *t);
 struct blob *blob_text(const char *fmt, ...) PRINTF_LIKE(1, 2);
+
+/* How much longer than the configured lease, counted from the next start, a lease that is out now
+ * may last: of workers that asked for longer ones, and what is left of those from before this
+ * start. */
+uint64_t core_away_needed(const struct core *c);
+void core_away_set(struct core *c, uint64_t ms, struct effects *fx);
 
 /* --- submit.c --- */
 void core_submit(struct core *c, const struct event *e, struct effects *fx);

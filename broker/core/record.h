@@ -100,7 +100,7 @@ void finish_unref(struct finish **f);
 
 enum record_type {
     RECORD_START,   /* a broker started: its start number */
-    RECORD_AWAY,    /* a planned stop: leases last this much longer at the next start */
+    RECORD_AWAY,    /* leases may last this much longer than usual, counted from the next start */
     RECORD_QUEUE,   /* a queue was created */
     RECORD_ADD,     /* a job was accepted */
     RECORD_LEASE,   /* an attempt is given to a worker */

@@ -230,6 +230,7 @@ void core_ready(struct core *c, const struct event *e, struct effects *fx)
     w->interval_ms = worker_interval(c, e->ready->interval_ms);
     uint32_t lease_ms = e->ready->lease_ms > 0 ? e->ready->lease_ms : c->config.lease_ms;
     w->lease_ms = (uint32_t)max_u64(lease_ms, (uint64_t)4 * w->interval_ms);
+    core_away_set(c, max_u64(c->away_ms, sub_sat_u64(w->lease_ms, c->config.lease_ms)), fx);
     worker_set_state(c, w, WORKER_JOINING);
     worker_connection(c, w, e->connection, fx);
     core_timer_set(c, &w->timer, c->now_ms + (uint64_t)SILENT_INTERVALS * w->interval_ms);

@@ -22,8 +22,8 @@ static struct peer *any_peer(struct world *w)
 /* Mostly short, sometimes longer than a lease. */
 static uint64_t some_us(struct world *w, uint64_t usual_us)
 {
-    if (chance(w, 15))
-        return roll(w, (uint64_t)w->plan.core.lease_ms * 2 * MS_US);
+    if (chance(w, 20))
+        return roll(w, (uint64_t)w->plan.core.lease_ms * (chance(w, 30) ? 5 : 2) * MS_US);
     return roll(w, usual_us);
 }
 

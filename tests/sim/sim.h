@@ -289,6 +289,8 @@ struct worker {
     uint32_t kinds;
     uint32_t slots;
     uint32_t queue_count;
+    uint32_t lease_ms; /* wished; 0: the broker's */
+    uint32_t interval_ms;
     struct pool *pool;
     struct pool_effects fx;
     struct socket workers;
@@ -494,9 +496,10 @@ struct plan {
     uint64_t results_us; /* more of it on `results` */
     uint64_t commit_us;  /* usual longest commit */
     uint32_t turn_messages;
-    size_t pressure; /* records */
-    bool has_merge;  /* inboxes of several connections are read in any order */
-    bool has_long_jobs;
+    size_t pressure;      /* records */
+    bool has_merge;       /* inboxes of several connections are read in any order */
+    uint32_t long_jobs;   /* of 100 */
+    uint32_t wishes;      /* of 100 workers: another lease and beat than the broker's */
     uint32_t spawn_fails; /* of 100 */
     struct core_config core;
 };

@@ -90,7 +90,7 @@ static void process_write(struct world *w, struct happening *h)
 static void process_plan(struct world *w, struct process *p, const struct pool_command *c)
 {
     uint64_t us = 1000 + roll(w, chance(w, 70) ? 300 * MS_US : 4 * SECOND_US);
-    if (w->plan.has_long_jobs && chance(w, 20))
+    if (chance(w, w->plan.long_jobs))
         us = roll(w, 50 * SECOND_US);
     uint64_t outcome = roll(w, 100);
     p->cause = POOL_CAUSE_EXITED;
@@ -437,11 +437,14 @@ void worker_cut(struct world *w, int index, enum net_plane plane)
     worker_wake(w, k, roll(w, MS_US));
 }
 
-static void ready_fill(const struct world *w, const struct worker *k, struct ready_header *r)
+static void ready_fill(const struct worker *k, struct ready_header *r)
 {
-    (void)w;
-    *r = (struct ready_header){
-        .slots = k->slots, .kinds = k->kinds, .queue_count = k->queue_count, .pid = 7};
+    *r = (struct ready_header){.slots = k->slots,
+                               .kinds = k->kinds,
+                               .queue_count = k->queue_count,
+                               .lease_ms = k->lease_ms,
+                               .interval_ms = k->interval_ms,
+                               .pid = 7};
     snprintf(r->name, sizeof r->name, "%s", k->peer.name);
     snprintf(r->host, sizeof r->host, "sim");
     snprintf(r->containment, sizeof r->containment, "keeper");
@@ -462,7 +465,7 @@ static void worker_start(struct world *w, struct happening *h)
                                  .handler_argc = 1,
                                  .grace_ms = roll(w, 10000),
                                  .kill_grace_ms = 1000};
-    ready_fill(w, k, &config.ready);
+    ready_fill(k, &config.ready);
     k->pool = pool_new(&config);
     trace(w, k->peer.name, "starts as %016llx with %u slots", (unsigned long long)k->instance,
           k->slots);
@@ -501,6 +504,10 @@ void worker_init(struct world *w, int index)
     k->kinds = KIND_BIT(JOB_PAYLOAD) | KIND_BIT(JOB_COMMAND);
     if (index > 0 && chance(w, 30))
         k->kinds = KIND_BIT(roll(w, 2));
+    if (chance(w, w->plan.wishes)) {
+        k->lease_ms = 4000 + (uint32_t)roll(w, 60000);
+        k->interval_ms = 500 + (uint32_t)roll(w, 3000);
+    }
     socket_init(&k->workers, NET_WORKERS, &k->peer, index);
     socket_init(&k->results, NET_RESULTS, &k->peer, index);
     list_init(&k->inbox);

@@ -94,7 +94,7 @@ static void plan_make(struct world *w)
     p->workers = 1 + (int)roll(w, WORKERS_MAX);
     p->clients = 1 + (int)roll(w, CLIENTS_MAX);
     p->batches = 1 + (uint32_t)roll(w, 8);
-    p->chaos_us = (5 + roll(w, 35)) * SECOND_US;
+    p->chaos_us = (5 + roll(w, 45)) * SECOND_US;
     p->fault_gap_us = 100 * MS_US + roll(w, 4 * SECOND_US);
     p->net_us = chance(w, 50) ? 300 : roll(w, 100 * MS_US);
     p->results_us = chance(w, 70) ? 0 : roll(w, 300 * MS_US);
@@ -102,7 +102,8 @@ static void plan_make(struct world *w)
     p->turn_messages = chance(w, 80) ? 1000 : 1 + (uint32_t)roll(w, 3);
     p->pressure = chance(w, 85) ? 100000 : 5 + roll(w, 30);
     p->has_merge = chance(w, 50);
-    p->has_long_jobs = chance(w, 40);
+    p->long_jobs = chance(w, 50) ? 0 : chance(w, 50) ? 15 : 70;
+    p->wishes = chance(w, 70) ? 0 : 50;
     p->spawn_fails = chance(w, 85) ? 0 : (uint32_t)roll(w, 30);
     core_config_init(&p->core);
     p->core.seed = rng_next(&w->rng);
