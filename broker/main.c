@@ -151,7 +151,7 @@ static int plan_control(struct plan *p, const struct conf *c, struct error *e)
 
 /* The default store: beside the sockets; for root's default directory, which does not outlive the
  * machine's run, in /var/lib/stint. */
-static void plan_store(struct plan *p, const struct conf *c)
+static int plan_store(struct plan *p, const struct conf *c, struct error *e)
 {
     const char *url = conf_str(c, "store");
     struct net_address list[NET_DEFAULTS_MAX];
@@ -168,13 +168,13 @@ static void plan_store(struct plan *p, const struct conf *c)
         snprintf(p->store, sizeof p->store, "sqlite:%s/%s", list[0].host, STORE_FILE);
     else
         snprintf(p->store, sizeof p->store, "sqlite:%s/%s", a != NULL ? a->host : ".", STORE_FILE);
+    return store_url_check(p->store, e) == 0 ? 0 : error_prefix(e, "--store");
 }
 
 static int plan_make(struct plan *p, const struct conf *c, struct error *e)
 {
-    if (plan_binds(p, c, e) != 0 || plan_control(p, c, e) != 0)
+    if (plan_binds(p, c, e) != 0 || plan_control(p, c, e) != 0 || plan_store(p, c, e) != 0)
         return -1;
-    plan_store(p, c);
     struct core_config *core = &p->driver.core;
     core_config_init(core);
     core->lease_ms = (uint32_t)conf_ms(c, "lease");

@@ -41,6 +41,8 @@ struct db {
 
 /* --- sqlite_open.c --- */
 
+/* Whether the URL is one of db_open's. Returns 0, or -1 with `e`. */
+int db_url_check(const char *url, struct error *e) MUST_CHECK;
 /* Opens, creates or migrates; takes the lock; reads the counters. On failure *db is empty. */
 int db_open(const char *url, struct db *db, struct error *e) MUST_CHECK;
 void db_close(struct db *db);

@@ -103,6 +103,11 @@ int db_fail(const struct db *db, struct error *e, const char *operation)
     default:
         break;
     }
+    if ((rc & 0xff) == SQLITE_NOTADB)
+        return error_set(e, status,
+                         "%s is not a store of stint, or its beginning is damaged; it was left as "
+                         "it is",
+                         db->path);
     if (status == STORE_EXIT_HELD)
         return error_set(e, status, "%s is in use by another process (a running stint-broker?)",
                          db->path);
@@ -332,22 +337,36 @@ static int db_start(struct db *db, struct error *e)
     return 0;
 }
 
-int db_open(const char *url, struct db *db, struct error *e)
+/* The path in "sqlite:PATH", or NULL. */
+static const char *url_path(const char *url)
 {
     static const char sqlite[] = "sqlite:";
+    bool is_path = strncmp(url, sqlite, sizeof sqlite - 1) == 0 && url[sizeof sqlite - 1] != '\0';
+    return is_path ? url + sizeof sqlite - 1 : NULL;
+}
+
+int db_url_check(const char *url, struct error *e)
+{
+    if (strcmp(url, "memory:") == 0 || url_path(url) != NULL)
+        return 0;
+    return error_set(e, STORE_EXIT_USAGE,
+                     "\"%s\" is not the URL of a store: sqlite:PATH or memory:", url);
+}
+
+int db_open(const char *url, struct db *db, struct error *e)
+{
     *db = (struct db){.is_durable = true};
-    if (strcmp(url, "memory:") == 0) {
+    if (db_url_check(url, e) != 0)
+        return -1;
+    const char *path = url_path(url);
+    if (path == NULL) {
         db->is_durable = false;
         db->path = mem_strdup(":memory:");
-    } else if (strncmp(url, sqlite, sizeof sqlite - 1) == 0 && url[sizeof sqlite - 1] != '\0') {
+    } else {
         /* A relative path gets "./": to SQLite "file:..." and ":memory:" mean something else. */
-        const char *path = url + sizeof sqlite - 1;
         size_t size = strlen(path) + 3;
         db->path = mem_alloc(size);
         snprintf(db->path, size, "%s%s", path[0] == '/' ? "" : "./", path);
-    } else {
-        return error_set(e, STORE_EXIT_USAGE,
-                         "\"%s\" is not the URL of a store: sqlite:PATH or memory:", url);
     }
     int rc = db->is_durable ? file_make(db->path, e) : 0;
     if (rc == 0)

@@ -221,6 +221,11 @@ static void store_free(struct store *s)
     free(s);
 }
 
+int store_url_check(const char *url, struct error *e)
+{
+    return db_url_check(url, e);
+}
+
 int store_open(const char *url, struct store **ret, struct error *e)
 {
     *ret = NULL;

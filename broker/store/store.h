@@ -34,6 +34,8 @@ enum {
     STORE_EXIT_HELD = 75
 };
 
+/* Whether `url` has the form of a store's; touches nothing. Returns 0, or -1 with `e` (USAGE). */
+int store_url_check(const char *url, struct error *e) MUST_CHECK;
 /* Opens (and creates or migrates) the store and starts its thread. Missing directories are made
  * with mode 0700. On failure returns -1 with `e` (status: one of the exit codes above; HELD when
  * another process holds the database) and *ret is NULL. */
