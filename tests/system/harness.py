@@ -632,8 +632,9 @@ class Case(unittest.TestCase):
     def run(self, result=None):
         self._pools = []
         before = len(result.failures) + len(result.errors)
+        self._has_failed = lambda: len(result.failures) + len(result.errors) > before
         super().run(result)
-        if len(result.failures) + len(result.errors) > before:
+        if self._has_failed():
             for pool in self._pools:
                 print(f"\n==== {self.id()}, {pool.name}\n{pool.logs()}", file=sys.stderr)
         for pool in self._pools:
@@ -649,12 +650,12 @@ class Case(unittest.TestCase):
 
     def tearDown(self):
         problems = []
-        if self._outcome.success:
+        if not self._has_failed():
             for pool in self._pools:
                 problems += pool.shut()
         for pool in self._pools:
             problems += pool.remove()
-        if problems and self._outcome.success:
+        if problems and not self._has_failed():
             self.fail("; ".join(problems))
 
 
