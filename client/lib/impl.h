@@ -20,7 +20,7 @@
 #include "stint/stint.h"
 
 #define ADDRESSES_MAX 2
-#define ADDRESS_BYTES_MAX 512
+#define ADDRESS_BYTES_MAX 320 /* = ENDPOINT_BYTES_MAX of common/net/address.h */
 
 struct address {
     char text[ADDRESS_BYTES_MAX];     /* as the user knows it: ipc://DIR */

@@ -99,6 +99,8 @@ void buf_addf(struct buf *b, const char *fmt, ...)
 
 void buf_drop_front(struct buf *b, size_t n)
 {
+    if (n == 0)
+        return;
     memmove(b->data, b->data + n, b->size - n);
     b->size -= n;
 }

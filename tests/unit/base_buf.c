@@ -13,6 +13,7 @@ static void buf_keeps_its_bound(void **state)
     struct buf b;
     buf_init(&b, 10);
     assert_string_equal(buf_cstr(&b), "");
+    buf_drop_front(&b, 0);
     buf_add_str(&b, "12345678");
     buf_add_u64(&b, 90);
     assert_false(b.failed);
