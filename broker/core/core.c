@@ -115,12 +115,13 @@ static struct timer *timer_of(struct heap_node *node)
     return container_of(node, struct timer, node);
 }
 
-uint64_t core_away_needed(const struct core *c)
+uint64_t core_away_needed(const struct core *c, uint64_t told_ms)
 {
-    uint64_t ms = sub_sat_u64(c->away_until_ms, c->now_ms + c->config.lease_ms);
+    uint64_t old_ms = sub_sat_u64(c->away_until_ms, c->now_ms + c->config.lease_ms);
+    uint64_t ms = 0;
     for (const struct worker *w = c->workers; w != NULL; w = w->hh.next)
         ms = max_u64(ms, sub_sat_u64(w->lease_ms, c->config.lease_ms));
-    return ms;
+    return max_u64(old_ms, ms + told_ms);
 }
 
 void core_away_set(struct core *c, uint64_t ms, struct effects *fx)
@@ -194,7 +195,7 @@ static void timer_fired(struct core *c, struct timer *t, struct effects *fx)
         core_expire(c, fx);
         break;
     case TIMER_AWAY:
-        core_away_set(c, core_away_needed(c), fx);
+        core_away_set(c, core_away_needed(c, 0), fx);
         break;
     }
 }

@@ -262,9 +262,9 @@ void core_timer_stop(struct core *c, struct timer *t);
 struct blob *blob_text(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
 /* How much longer than the configured lease, counted from the next start, a lease that is out now
- * may last: of workers that asked for longer ones, and what is left of those from before this
- * start. */
-uint64_t core_away_needed(const struct core *c);
+ * may last: of workers that asked for longer ones and are told of `told_ms` more now, and what is
+ * left of those from before this start. */
+uint64_t core_away_needed(const struct core *c, uint64_t told_ms);
 void core_away_set(struct core *c, uint64_t ms, struct effects *fx);
 
 /* --- submit.c --- */

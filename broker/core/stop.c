@@ -51,7 +51,7 @@ static void workers_stop(struct core *c, bool is_exit, struct effects *fx)
 
 static void workers_away(struct core *c, struct effects *fx)
 {
-    core_away_set(c, core_away_needed(c) + c->config.away_ms, fx);
+    core_away_set(c, core_away_needed(c, c->config.away_ms), fx);
     for (struct worker *w = c->workers; w != NULL; w = w->hh.next) {
         if (!worker_is_reachable(w))
             continue;

@@ -145,6 +145,9 @@ static void world_fault(struct world *w, enum fault f)
     case FAULT_CLIENT_CRASH:
         client_kill(w, any_client(w));
         break;
+    case FAULT_CLIENT_CRASH_WITHIN:
+        w->clients[any_client(w)].crash_in = 1 + (int)roll(w, 4);
+        break;
     case FAULT_CLIENT_PAUSE:
         client_pause(w, any_client(w), some_us(w, 5 * SECOND_US));
         break;
@@ -188,7 +191,10 @@ void fault_next(struct world *w, struct happening *h)
     uint64_t at = roll(w, sum);
     while (f < FAULT_COUNT - 1 && at >= w->plan.fault_weight[f])
         at -= w->plan.fault_weight[f++];
-    happen_at(w, h, w->now_us + 1 + roll(w, 2 * w->plan.fault_gap_us));
+    /* Often in bursts: the second one meets what the first one has left half done. */
+    uint64_t gap_us =
+        chance(w, 30) ? min_u64(w->plan.fault_gap_us, 600 * MS_US) : w->plan.fault_gap_us;
+    happen_at(w, h, w->now_us + 1 + roll(w, 2 * gap_us));
     if (sum == 0)
         return;
     w->tally->faults[f]++;
@@ -225,6 +231,7 @@ void faults_end(struct world *w)
     }
     for (int i = 0; i < PEOPLE_MAX; i++) {
         struct client *c = &w->clients[i];
+        c->crash_in = -1;
         c->peer.silent_until_us = min_u64(c->peer.silent_until_us, w->now_us);
         if (c->peer.is_paused)
             happen_at(w, &c->resume, w->now_us + 1);

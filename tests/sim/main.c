@@ -128,7 +128,7 @@ static int run_all(const struct options *o)
            done, failures, tally.messages,
            tally.faults[FAULT_BROKER_CRASH] + tally.faults[FAULT_WORKER_CRASH] +
                tally.faults[FAULT_CLIENT_CRASH] + tally.faults[FAULT_BROKER_CRASH_WITHIN] +
-               tally.faults[FAULT_WORKER_CRASH_WITHIN],
+               tally.faults[FAULT_WORKER_CRASH_WITHIN] + tally.faults[FAULT_CLIENT_CRASH_WITHIN],
            tally.restarts, (double)tally.virtual_max_us / 1e6, (double)ms / 1000,
            (double)done * 1000 / (double)ms);
     ingress_free(&in);

@@ -385,6 +385,7 @@ struct client {
     struct socket socket;
     struct list inbox;
     bool was_cut;
+    int crash_in;          /* requests until it is killed; -1 = it is not */
     bool is_stopping_pool; /* the operator: a SHUTDOWN is under way */
     uint64_t think_at_us;
     struct happening turn;

@@ -160,12 +160,19 @@ static void client_receive(struct world *w, struct client *c)
     }
 }
 
-static void client_transmit(struct world *w, struct client *c)
+/* True where the client lives on. */
+static bool client_transmit(struct world *w, struct client *c)
 {
     struct request *r = NULL;
     while (c->dial == DIAL_READY && w->now_us >= c->busy_until_us &&
-           (r = request_table_next(&c->table, world_ms(w))) != NULL)
+           (r = request_table_next(&c->table, world_ms(w))) != NULL) {
         client_send(w, c, &r->msg);
+        if (c->crash_in > 0 && --c->crash_in == 0) {
+            client_kill(w, c->index);
+            return false;
+        }
+    }
+    return true;
 }
 
 static void client_turn(struct world *w, struct happening *h)
@@ -186,7 +193,8 @@ static void client_turn(struct world *w, struct happening *h)
         c->think_at_us = w->now_us + roll(w, 4 * SECOND_US);
         task_think(w, c);
     }
-    client_transmit(w, c);
+    if (!client_transmit(w, c))
+        return;
     uint64_t at_us = w->is_calm && tasks_are_over(w, c) ? UINT64_MAX : c->think_at_us;
     if (c->dial == DIAL_PAUSED)
         at_us = min_u64(at_us, c->dial_at_us);
@@ -240,6 +248,7 @@ static void client_start(struct world *w, struct happening *h)
 {
     struct client *c = container_of(h, struct client, start);
     c->is_up = true;
+    c->crash_in = -1;
     c->dial = DIAL_PAUSED;
     c->dial_at_us = w->now_us;
     c->busy_until_us = 0;

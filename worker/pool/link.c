@@ -209,11 +209,11 @@ void link_on_away(struct pool *p, const struct msg *msg)
     away_ms = min_u64(away_ms, POOL_AWAY_MS_MAX);
     if (away_ms <= p->away_ms)
         return;
-    uint64_t more_ms = away_ms - p->away_ms;
     p->away_ms = away_ms;
+    /* Not on top of what an AWAY of an earlier session gave: stops in a row do not add up. */
     for (size_t i = 0; i < p->slot_count; i++)
         if (p->slots[i].state == SLOT_RUNNING)
-            slot_renew(p, &p->slots[i], p->slots[i].lease_end_ms + more_ms);
+            slot_renew(p, &p->slots[i], max_u64(p->slots[i].lease_end_ms, link_base_lease_end(p)));
     pool_effects_log(p->fx, POOL_LEVEL_INFO, "the broker is away for up to %llu s",
                      (unsigned long long)(away_ms / 1000));
 }
