@@ -322,7 +322,9 @@ int stint_poll(struct stint *s, struct pollfd *extra, size_t extra_count, int ti
     enum dial_state state = s->dial.state;
     for (;;) {
         dial_drive(s, now_ms);
-        bool has_news = s->calls_finished != s->calls_told;
+        /* What the drive above found is as good as what the poll below would find. */
+        bool has_news =
+            s->calls_finished != s->calls_told || (s->dial.state != state && s->calls_open == 0);
         int wait_ms = has_news ? 0 : poll_timeout(now_ms, until_ms, dial_deadline_ms(s));
         int error = link_poll(s->dial.link, extra, extra_count, wait_ms);
         int ready = 0;
