@@ -330,7 +330,7 @@ class Peer:
                 raise AssertionError(f"FOLLOW {job_id} was refused: {reply}")
             if reply.header["state"] in states:
                 return reply.header["state"]
-            known = reply.header
+            known = {k: v for k, v in reply.header.items() if k != "waiting_for"}
         raise AssertionError(f"job {job_id} is {known['state']}, not {' or '.join(states)}, "
                              f"after {bound(seconds)} s")
 
