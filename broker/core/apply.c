@@ -3,6 +3,8 @@
  *
  * Live, each record is applied when it is emitted; at a start the rows that the store loaded come
  * through core_load. Both ways must give the same state (core_digest). No decisions here. */
+#include <assert.h>
+
 #include "broker/core/impl.h"
 
 struct job *job_find(struct core *c, uint64_t id)
@@ -197,6 +199,7 @@ static void client_put(struct core *c, uint64_t instance, const struct client_en
 void core_apply(struct core *c, const struct record *r)
 {
     struct job *j = r->job != 0 ? job_find(c, r->job) : NULL;
+    assert(j != NULL || r->job == 0 || r->type == RECORD_ADD);
     switch (r->type) {
     case RECORD_START:
         c->broker_start = r->start.number;

@@ -171,9 +171,8 @@ static void verdict_accept(struct core *c, struct job *j, const struct event *e,
     }
     j->worker->failed += outcome != OUTCOME_RELEASED ? 1 : 0;
     if (j->is_cancelled) {
-        struct view text = blob_view(reason);
-        char how[PROTO_REASON_BYTES_MAX + 1] = "";
-        memcpy(how, text.data, text.size);
+        char how[PROTO_REASON_BYTES_MAX + 1];
+        view_copy(blob_view(reason), how, sizeof how);
         blob_unref(&reason);
         job_finish(c, j, JOB_CANCELLED, outcome, cancel_reason(j, how), e, fx);
     } else if (outcome == OUTCOME_RELEASED) {

@@ -99,9 +99,8 @@ void worker_cancel_send(struct worker *w, const struct job *j, struct effects *f
     struct effect *f = effects_add(fx, EFFECT_CANCEL_JOB, &to);
     f->cancel_job.ref = (struct ref){j->id, j->attempt, j->lease};
     f->cancel_job.header.grace_ms = CANCEL_GRACE_MS;
-    struct view reason = blob_view(j->cancel_reason);
-    memcpy(f->cancel_job.header.reason, reason.data,
-           min_u64(reason.size, sizeof f->cancel_job.header.reason - 1));
+    view_copy(blob_view(j->cancel_reason), f->cancel_job.header.reason,
+              sizeof f->cancel_job.header.reason);
 }
 
 /* All that it holds goes back; the entry stays for a while so that people can see it. */

@@ -270,9 +270,9 @@ enum status ingress_control(struct ingress *in, const struct msg *m)
         return decode_progress(in, m);
     case VERB_LOG:
         in->event.type = EVENT_LOG;
-        for (uint8_t i = 0; i < ARRAY_SIZE(levels); i++) {
+        for (size_t i = 0; i < ARRAY_SIZE(levels); i++) {
             if (view_is(m->subject, levels[i])) {
-                in->event.log_level = i;
+                in->event.log_level = (uint8_t)i;
                 return STATUS_OK;
             }
         }

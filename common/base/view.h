@@ -56,6 +56,15 @@ bool view_cut(struct view v, char sep, struct view *ret_head, struct view *rest)
 /* True where the bytes are well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms). */
 bool view_is_utf8(struct view v);
 
+/* Copies what fits into `to` (size >= 1) and ends it with a NUL. */
+static inline void view_copy(struct view v, char *to, size_t size)
+{
+    size_t n = v.size < size - 1 ? v.size : size - 1;
+    if (n > 0)
+        memcpy(to, v.data, n);
+    to[n] = '\0';
+}
+
 /* A fresh NUL-terminated copy (mem_alloc). */
 char *view_dup(struct view v);
 
