@@ -13,7 +13,9 @@
 #define LINGER_MS 1000
 #define HANDSHAKE_MS 3000
 #define CLIENTS_RCVHWM 64 /* requests of one client that wait unread; HELLO's window */
-#define CLIENTS_SNDHWM 1000
+/* Replies of one client that wait unread: a window of them always finds room, though libzmq learns
+ * of what was read only in halves of this number. A client that reads nothing holds no more. */
+#define CLIENTS_SNDHWM (2 * PROTO_WINDOW_REQUESTS + 8)
 #define RESULTS_RCVHWM 64
 #define BACKLOG 1024
 
