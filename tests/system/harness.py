@@ -699,4 +699,4 @@ class SharedCase(unittest.TestCase):
 
 def main():
     """Runs the tests of the calling file; the exit code is ctest's."""
-    unittest.main(module="__main__", verbosity=2)
+    unittest.main(module="__main__", verbosity=2, warnings="ignore")
