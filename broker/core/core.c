@@ -384,6 +384,18 @@ static uint64_t hash_bytes(uint64_t h, struct view v)
     return hash_mix(h, v.size);
 }
 
+static uint64_t options_digest(const struct job_template *t)
+{
+    const struct job_options *o = &t->options;
+    const uint64_t fields[] = {o->retry_delay_ms,     o->time_limit_ms, o->keep_ms,
+                               o->output_limit_bytes, o->seq,           o->retries,
+                               o->crash_limit,        o->priority,      o->kind};
+    uint64_t h = hash_bytes(0, view_str(o->name));
+    for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
+        h = hash_mix(h, fields[i]);
+    return hash_bytes(h, blob_view(t->spec));
+}
+
 static uint64_t job_digest(const struct job *j)
 {
     uint64_t h = hash_mix(j->id, j->queue->id);
@@ -391,35 +403,41 @@ static uint64_t job_digest(const struct job *j)
                                j->seq,
                                j->submitted_ms,
                                j->not_before_ms,
+                               j->started_ms,
                                j->attempt,
                                j->retries_used,
                                j->retry_waits,
                                j->crashes,
                                j->lease,
                                j->is_cancelled,
-                               j->template->options.priority,
+                               options_digest(j->template),
                                j->worker != NULL ? j->worker->instance : 0};
     for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
         h = hash_mix(h, fields[i]);
-    return hash_bytes(h, blob_view(j->payload));
+    return hash_bytes(hash_bytes(h, blob_view(j->cancel_reason)), blob_view(j->payload));
+}
+
+static uint64_t client_digest(const struct client *it)
+{
+    uint64_t sum = hash_mix(it->instance, it->at_ms);
+    for (size_t i = 0; i < CLIENT_RING; i++) {
+        const struct client_entry *e = &it->ring[i];
+        uint64_t h = hash_mix(it->instance, e->sequence);
+        if (e->sequence != 0)
+            sum += hash_mix(hash_mix(h, e->first_id), hash_mix(e->digest, e->count));
+    }
+    return sum;
 }
 
 uint64_t core_digest(const struct core *c)
 {
     uint64_t sum = hash_mix(c->next_job, c->next_finish) + c->next_queue + hash_mix(0, c->away_ms);
-    const struct job *j = NULL;
-    for (j = c->jobs; j != NULL; j = j->hh.next)
+    for (const struct job *j = c->jobs; j != NULL; j = j->hh.next)
         sum += job_digest(j);
-    const struct queue *q = NULL;
-    for (q = c->queues; q != NULL; q = q->hh.next)
+    for (const struct queue *q = c->queues; q != NULL; q = q->hh.next)
         sum += hash_bytes(q->id, view_str(q->name));
-    const struct client *it = NULL;
-    for (it = c->clients; it != NULL; it = it->hh.next)
-        for (size_t i = 0; i < CLIENT_RING; i++)
-            sum +=
-                it->ring[i].sequence == 0
-                    ? 0
-                    : hash_mix(hash_mix(it->instance, it->ring[i].sequence), it->ring[i].first_id);
+    for (const struct client *it = c->clients; it != NULL; it = it->hh.next)
+        sum += client_digest(it);
     for (int i = JOB_SUCCEEDED; i < JOB_STATE_COUNT; i++)
         sum += hash_mix((uint64_t)i, c->count[i]);
     return sum;

@@ -5,6 +5,9 @@
 
 #include "broker/core/impl.h"
 
+/* Of a job object without what its SUBMIT brought (argv, cwd); a generous guess. */
+#define JOB_OBJECT_BYTES 2048
+
 struct service {
     uint32_t workers;
     uint32_t of_kind;
@@ -124,10 +127,13 @@ void read_answer(struct core *c, struct waiter *w, const struct query_answer *a,
     } else {
         struct effect *f = effects_add(fx, EFFECT_JOBS, &w->caller);
         f->jobs.jobs = mem_zalloc((a->row_count + 1) * sizeof(struct job_view));
-        for (size_t i = 0; i < a->row_count; i++)
+        uint64_t bytes = 0;
+        for (size_t i = 0; i < a->row_count && bytes < PROTO_LIST_BYTES_MAX; i++) {
+            bytes += JOB_OBJECT_BYTES + blob_size(a->rows[i].template->spec);
             job_view_fill(c, &f->jobs.jobs[f->jobs.count++], &a->rows[i]);
+        }
         f->jobs.is_list = is_list;
-        f->jobs.has_more = !a->is_complete;
+        f->jobs.has_more = !a->is_complete || f->jobs.count < a->row_count;
         if (!is_list) {
             memcpy(f->jobs.wants, e->get.wants, sizeof f->jobs.wants);
             f->jobs.want_count = e->get.want_count;

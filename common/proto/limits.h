@@ -13,8 +13,10 @@
 #define PROTO_BODIES_MAX 4096 /* frames behind the header */
 #define PROTO_TAG_BYTES_MAX 48
 #define PROTO_REQUEST_ID_BYTES_MAX 32
-#define PROTO_SUBJECT_BYTES_MAX 65536 /* a list of id ranges */
-#define PROTO_HEADER_BYTES_MAX 65536  /* status too_large */
+#define PROTO_SUBJECT_BYTES_MAX 65536            /* a list of id ranges */
+#define PROTO_HEADER_BYTES_MAX 65536             /* status too_large */
+#define PROTO_JOB_HEADER_BYTES_MAX (2U << 16)    /* of a SUBMIT, with queue, name and number */
+#define PROTO_REPLY_HEADER_BYTES_MAX (16U << 20) /* many jobs, workers or queues in one reply */
 
 #define PROTO_JOBS_PER_SUBMIT_MAX 1000
 #define PROTO_PAYLOAD_BYTES_MAX (1U << 20)    /* one job's payload or item */
@@ -41,7 +43,8 @@
 #define PROTO_WAIT_JOBS_MAX 1000        /* in one WAIT reply */
 #define PROTO_WAIT_BYTES_MAX (8U << 20) /* of results in one WAIT reply; one job always fits */
 #define PROTO_LIST_JOBS_MAX 1000
-#define PROTO_LONG_POLL_MS 10000 /* WAIT, FOLLOW and PROGRESS are answered within it */
+#define PROTO_LIST_BYTES_MAX (8U << 20) /* of job objects in one LIST reply; one always fits */
+#define PROTO_LONG_POLL_MS 10000        /* WAIT, FOLLOW and PROGRESS are answered within it */
 
 #define PROTO_PORT_DEFAULT 5870
 

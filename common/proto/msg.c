@@ -96,10 +96,15 @@ static enum status msg_check(const struct msg *m, enum plane plane, struct error
         error_set(e, STATUS_UNKNOWN_VERB, "%s is not a message of this socket", row->name);
         return STATUS_UNKNOWN_VERB;
     }
-    if (m->subject.size > PROTO_SUBJECT_BYTES_MAX || m->header.size > PROTO_HEADER_BYTES_MAX) {
-        error_set(e, STATUS_TOO_LARGE, "%s: %s of %zu bytes; at most %u", row->name,
-                  m->header.size > PROTO_HEADER_BYTES_MAX ? "a header" : "a subject",
-                  max_u64(m->header.size, m->subject.size), PROTO_HEADER_BYTES_MAX);
+    size_t header_max = plane == PLANE_REPLY ? PROTO_REPLY_HEADER_BYTES_MAX
+                        : plane == PLANE_B   ? PROTO_JOB_HEADER_BYTES_MAX
+                                             : PROTO_HEADER_BYTES_MAX;
+    bool is_header = m->header.size > header_max;
+    if (is_header || m->subject.size > PROTO_SUBJECT_BYTES_MAX) {
+        error_set(e, STATUS_TOO_LARGE, "%s: %s of %zu bytes; at most %zu", row->name,
+                  is_header ? "a header" : "a subject",
+                  is_header ? m->header.size : m->subject.size,
+                  is_header ? header_max : (size_t)PROTO_SUBJECT_BYTES_MAX);
         return STATUS_TOO_LARGE;
     }
     if (!subject_is_valid(row->subject, m->subject)) {

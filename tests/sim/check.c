@@ -145,6 +145,26 @@ static void record_ended(struct world *w, const struct record *r)
     check_job(w, r->job)->excused |= UINT64_C(1) << (ended->number % 64);
 }
 
+/* What a job may use up: retries by failures, crashes by lost workers, nothing by anything else. */
+static void check_budgets(struct world *w, const struct finish *f, const struct job_row *row)
+{
+    const struct job_options *o = &row->template->options;
+    uint32_t ended[OUTCOME_COUNT] = {0};
+    for (size_t i = 0; i < row->history_count; i++)
+        ended[row->history[i].outcome]++;
+    bool is_spent = ended[OUTCOME_FAIL] == o->retries;
+    bool is_poison = ended[OUTCOME_CRASHED] + 1 == o->crash_limit;
+    if (ended[OUTCOME_FAIL] > o->retries || ended[OUTCOME_CRASHED] >= o->crash_limit)
+        check_fail(w, "job %llu ran again beyond its retries or its crash limit", (ull)f->job);
+    if (f->state == JOB_FAILED && ((f->outcome == OUTCOME_FAIL && !is_spent) ||
+                                   (f->outcome == OUTCOME_CRASHED && !is_poison)))
+        check_fail(w, "job %llu failed with tries left", (ull)f->job);
+    if (row->is_cancelled && f->state != JOB_CANCELLED && f->state != JOB_SUCCEEDED)
+        check_fail(w, "job %llu was cancelled and ends %s", (ull)f->job, job_state_name(f->state));
+    if (f->state == JOB_CANCELLED && row->state == JOB_RUNNING && !row->is_cancelled)
+        check_fail(w, "job %llu ends cancelled, nobody asked for it", (ull)f->job);
+}
+
 static void record_finish(struct world *w, const struct record *r, const struct job_row *row)
 {
     const struct finish *f = r->finish;
@@ -158,6 +178,7 @@ static void record_finish(struct world *w, const struct record *r, const struct 
     if (f->attempt != row->attempt || f->lease != row->lease)
         check_fail(w, "I2: job %llu finishes by %u.%llu, committed is %u.%llu", (ull)r->job,
                    f->attempt, (ull)f->lease, row->attempt, (ull)row->lease);
+    check_budgets(w, f, row);
     size_t n = process_text(&ref, text);
     if (f->outcome == OUTCOME_OK && (out.size < n || memcmp(out.data, text, n) != 0))
         check_fail(w, "I2: job %llu ended as %.*s with the output of %.*s", (ull)r->job, (int)n - 1,
@@ -169,6 +190,8 @@ void check_record(struct world *w, const struct record *r)
     const struct store_row *it = r->job != 0 ? sim_store_row(w, r->job) : NULL;
     if (it != NULL && it->row.finish != NULL)
         check_fail(w, "I3: record %d of job %llu after its end", (int)r->type, (ull)r->job);
+    else if (r->type == RECORD_REQUEUE && it->row.is_cancelled)
+        check_fail(w, "job %llu was cancelled and waits again", (ull)r->job);
     else if (r->type == RECORD_REQUEUE && r->requeue.has_ended)
         record_ended(w, r);
     else if (r->type == RECORD_LEASE &&

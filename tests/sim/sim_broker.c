@@ -102,7 +102,8 @@ static void broker_perform(struct world *w, struct effect *f)
 static void held_push(struct broker *b, const struct effect *f)
 {
     if (b->held_first + b->held_count == b->held_capacity) {
-        memmove(b->held, b->held + b->held_first, b->held_count * sizeof b->held[0]);
+        if (b->held_first > 0)
+            memmove(b->held, b->held + b->held_first, b->held_count * sizeof b->held[0]);
         b->held_first = 0;
         if (b->held_count == b->held_capacity) {
             b->held_capacity = max_u64(64, b->held_capacity * 2);

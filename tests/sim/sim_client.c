@@ -144,7 +144,7 @@ static void client_receive(struct world *w, struct client *c)
     while (!list_is_empty(&c->inbox)) {
         struct packet *p = container_of(c->inbox.next, struct packet, link);
         struct msg m;
-        struct error error;
+        struct error error = {0};
         list_remove(&p->link);
         trace_packet(w, c->peer.name, "<- broker", p);
         bool is_good =
@@ -152,7 +152,7 @@ static void client_receive(struct world *w, struct client *c)
             msg_decode(p->frames, p->frame_count, PLANE_REPLY, &m, &error) == STATUS_OK &&
             m.envelope_count == c->envelope;
         if (!is_good)
-            check_fail(w, "%s cannot read a reply", c->peer.name);
+            check_fail(w, "%s cannot read a reply: %s", c->peer.name, error.text);
         bool is_lost = is_good && client_reply(w, c, &m);
         free(p);
         if (is_lost)

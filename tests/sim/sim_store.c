@@ -312,7 +312,8 @@ static void batches_apply(struct world *w, struct completion *c)
     struct event e = {.type = EVENT_FORGOTTEN, .forgotten = c->forgotten};
     core_step(s->shadow, &e, NULL);
     s->batch_count -= s->batch_taken;
-    memmove(s->batches, s->batches + s->batch_taken, s->batch_count * sizeof s->batches[0]);
+    for (size_t i = 0; i < s->batch_count; i++)
+        s->batches[i] = s->batches[i + s->batch_taken];
     s->batch_taken = 0;
 }
 
@@ -333,8 +334,8 @@ static void store_work(struct world *w, struct happening *h)
         query_fini(&s->questions[i]);
     }
     s->question_count -= s->question_taken;
-    memmove(s->questions, s->questions + s->question_taken,
-            s->question_count * sizeof s->questions[0]);
+    for (size_t i = 0; i < s->question_count; i++)
+        s->questions[i] = s->questions[i + s->question_taken];
     s->question_taken = 0;
     store_begin(w);
 }

@@ -87,14 +87,46 @@ static void plan_faults(struct world *w)
         p->fault_weight[rare[i]] = min_u64(p->fault_weight[rare[i]], chance(w, 50) ? 1 : 0) != 0;
 }
 
+/* Two kinds of worlds in which the rare meets the rare more often: leases that end under silence,
+ * and sessions that follow one another quickly. */
+static void plan_focus(struct world *w)
+{
+    static const enum fault lease_faults[] = {
+        FAULT_SILENCE,     FAULT_SILENCE_ALL,  FAULT_SLOW_STORE,   FAULT_BROKER_CRASH,
+        FAULT_BROKER_TERM, FAULT_BROKER_PAUSE, FAULT_WORKER_PAUSE, FAULT_BROKER_CRASH_WITHIN};
+    static const enum fault session_faults[] = {FAULT_CUT,
+                                                FAULT_CUT_ALL,
+                                                FAULT_SLOW_NET,
+                                                FAULT_BROKER_CRASH,
+                                                FAULT_WORKER_CRASH,
+                                                FAULT_SLOW_NET,
+                                                FAULT_WORKER_CRASH_WITHIN,
+                                                FAULT_FALSE_HINT};
+    struct plan *p = &w->plan;
+    uint64_t kind = roll(w, 4);
+    if (kind > 1)
+        return;
+    memset(p->fault_weight, 0, sizeof p->fault_weight);
+    for (size_t i = 0; i < ARRAY_SIZE(lease_faults); i++)
+        p->fault_weight[kind == 0 ? lease_faults[i] : session_faults[i]] = 1 + (uint32_t)roll(w, 4);
+    if (kind == 0) {
+        p->core.lease_ms = 4000 + (uint32_t)roll(w, 3000);
+        p->wishes = chance(w, 50) ? 60 : 0;
+        p->long_jobs = 60;
+    } else {
+        p->has_merge = true;
+        p->fault_gap_us = 100 * MS_US + roll(w, SECOND_US);
+    }
+}
+
 static void plan_make(struct world *w)
 {
     static const uint32_t leases_ms[] = {4000, 6000, 10000, 30000};
     struct plan *p = &w->plan;
     p->workers = 1 + (int)roll(w, WORKERS_MAX);
     p->clients = 1 + (int)roll(w, CLIENTS_MAX);
-    p->batches = 1 + (uint32_t)roll(w, 8);
-    p->chaos_us = (5 + roll(w, 45)) * SECOND_US;
+    p->batches = 1 + (uint32_t)roll(w, 16);
+    p->chaos_us = (10 + roll(w, 90)) * SECOND_US;
     p->fault_gap_us = 100 * MS_US + roll(w, 4 * SECOND_US);
     p->net_us = chance(w, 50) ? 300 : roll(w, 100 * MS_US);
     p->results_us = chance(w, 70) ? 0 : roll(w, 300 * MS_US);
@@ -108,8 +140,13 @@ static void plan_make(struct world *w)
     core_config_init(&p->core);
     p->core.seed = rng_next(&w->rng);
     p->core.lease_ms = leases_ms[roll(w, ARRAY_SIZE(leases_ms))];
+    if (chance(w, 10))
+        p->core.queue_jobs_max = 5 + roll(w, 20);
+    if (chance(w, 5))
+        p->core.waiters_max = 2 + (uint32_t)roll(w, 3);
     p->core.away_ms = 2000 + roll(w, 20000);
     plan_faults(w);
+    plan_focus(w);
 }
 
 static void plan_trace(const struct world *w)
