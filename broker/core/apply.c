@@ -53,6 +53,7 @@ uint64_t job_due_ms(const struct core *c, uint64_t wall_ms)
 
 static void job_leave(struct core *c, struct job *j)
 {
+    assert(j != NULL); /* records of the core's own name jobs that are there */
     c->count[j->state]--;
     j->queue->count[j->state]--;
     core_timer_stop(c, &j->timer);
@@ -199,7 +200,6 @@ static void client_put(struct core *c, uint64_t instance, const struct client_en
 void core_apply(struct core *c, const struct record *r)
 {
     struct job *j = r->job != 0 ? job_find(c, r->job) : NULL;
-    assert(j != NULL || r->job == 0 || r->type == RECORD_ADD);
     switch (r->type) {
     case RECORD_START:
         c->broker_start = r->start.number;
@@ -221,6 +221,7 @@ void core_apply(struct core *c, const struct record *r)
         apply_requeue(c, j, r);
         break;
     case RECORD_CANCEL:
+        assert(j != NULL);
         j->is_cancelled = true;
         blob_unref(&j->cancel_reason);
         j->cancel_reason = blob_ref(r->cancel.reason);

@@ -17,7 +17,7 @@ struct egress_config {
     uint16_t results_port;
 };
 
-/* Encodes an effect that is a message (all but QUERY, NOTE, EXIT). *ret is the caller's to fini. */
-void egress_encode(const struct egress_config *config, const struct effect *f, struct outmsg *ret);
+/* Encodes an effect that is a message (all but QUERY, NOTE, EXIT). *m is the caller's to fini. */
+void egress_encode(const struct egress_config *c, const struct effect *f, struct outmsg *m);
 
 #endif

@@ -286,7 +286,7 @@ static int since_numbers(struct answer *a, uint64_t *numbers, size_t *ret_count,
 
 static int since_by_id(struct answer *a, struct error *e)
 {
-    uint64_t numbers[SINCE_BY_ID_MAX];
+    uint64_t numbers[SINCE_BY_ID_MAX] = {0};
     size_t count = 0;
     if (since_numbers(a, numbers, &count, e) != 0)
         return -1;

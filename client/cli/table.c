@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 #include "client/cli/table.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,6 +97,7 @@ void table_print(const struct table *t)
         if (widths[c] > 0)
             last = c;
     }
+    assert(t->columns > 0);
     size_t room = room_last(widths, last);
     for (size_t row = 0; row * t->columns < t->count; row++)
         text_cut(t->cells[row * t->columns + last].text, room);

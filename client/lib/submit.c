@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* submit.c - SUBMIT: job options to a JSON header, bodies to blobs. */
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -161,6 +162,7 @@ int stint_submit(struct stint *s, const char *queue, const struct stint_job_opti
     struct id_range first = {0, 0};
     size_t ranges = 0;
     if (status == STINT_OK) {
+        assert(c != NULL);
         struct view ids = c->msg.subject;
         if (idset_is_valid(ids) && ids.size > 0 && idset_next(&ids, &first))
             ranges = 1;
