@@ -177,6 +177,19 @@ static void core_expire(struct core *c, struct effects *fx)
     core_timer_set(c, &c->expire_timer, c->now_ms + EXPIRE_MS);
 }
 
+/* A full turn of retention has left more behind: the next one comes at once, in the commit after
+ * this one, so that forgetting keeps up with any rate at which jobs finish. */
+static void core_forgotten(struct core *c, const struct event *e)
+{
+    uint64_t total = 0;
+    for (int i = JOB_SUCCEEDED; i < JOB_STATE_COUNT; i++) {
+        total += e->forgotten[i];
+        c->count[i] -= min_u64(e->forgotten[i], c->count[i]);
+    }
+    if (total >= EXPIRE_JOBS_MAX)
+        core_timer_set(c, &c->expire_timer, c->now_ms);
+}
+
 static void timer_fired(struct core *c, struct timer *t, struct effects *fx)
 {
     switch (t->kind) {
@@ -319,8 +332,7 @@ static void core_event(struct core *c, const struct event *e, struct effects *fx
         core_answer(c, e->answer, fx);
         break;
     case EVENT_FORGOTTEN:
-        for (int i = JOB_SUCCEEDED; i < JOB_STATE_COUNT; i++)
-            c->count[i] -= min_u64(e->forgotten[i], c->count[i]);
+        core_forgotten(c, e);
         break;
     case EVENT_READY:
         core_ready(c, e, fx);

@@ -587,6 +587,27 @@ static void paused_broker_blames_nobody(void **state)
     assert_null(recorded(RECORD_REQUEUE));
 }
 
+static void forgetting_keeps_up_with_finishing(void **state)
+{
+    (void)state;
+    uint64_t forgotten[JOB_STATE_COUNT] = {0};
+    struct event e = {.type = EVENT_FORGOTTEN, .forgotten = forgotten};
+    pass(10000);
+    assert_non_null(recorded(RECORD_EXPIRE));
+    uint32_t full = recorded(RECORD_EXPIRE)->expire.jobs_max;
+    forgotten[JOB_SUCCEEDED] = full - 1;
+    forgotten[JOB_FAILED] = 1;
+    step(&e);
+    pass(0);
+    assert_non_null(recorded(RECORD_EXPIRE)); /* there may be more: at once */
+    forgotten[JOB_FAILED] = 0;
+    step(&e);
+    pass(9999);
+    assert_null(recorded(RECORD_EXPIRE)); /* there is no more: as usual */
+    pass(1);
+    assert_non_null(recorded(RECORD_EXPIRE));
+}
+
 int main(void)
 {
 #define STORY(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -612,6 +633,7 @@ int main(void)
         STORY(term_keeps_the_workers),
         STORY(store_short_of_space_refuses_early),
         STORY(paused_broker_blames_nobody),
+        STORY(forgetting_keeps_up_with_finishing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
