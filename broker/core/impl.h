@@ -137,6 +137,7 @@ struct worker {
     uint32_t interval_ms;
     uint32_t lease_ms;
     uint32_t probes; /* sent since the hint; 0 = none under way */
+    bool is_listed;  /* its INVENTORY of this session has come */
     uint64_t succeeded;
     uint64_t failed;
     struct timer timer;

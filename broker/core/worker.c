@@ -232,6 +232,7 @@ void core_ready(struct core *c, const struct event *e, struct effects *fx)
     core_away_set(c, max_u64(c->away_ms, sub_sat_u64(w->lease_ms, c->config.lease_ms)), fx);
     worker_set_state(c, w, WORKER_JOINING);
     worker_connection(c, w, e->connection, fx);
+    w->is_listed = false;
     core_timer_set(c, &w->timer, c->now_ms + (uint64_t)SILENT_INTERVALS * w->interval_ms);
     worker_welcome(c, w, fx);
 }
@@ -293,6 +294,7 @@ static void worker_inventory(struct core *c, struct worker *w, const struct even
     }
     dispatch_worker(c, w, fx);
 }
+    w->is_listed = true;
 
 /* A JOB may wait long for its commit while BEATs are answered, and the worker counts the lease of a
  * JOB from its last answered BEAT. So each BEAT also prolongs the leases that were never reported:
@@ -318,7 +320,7 @@ static void worker_heard(struct core *c, struct worker *w, struct effects *fx)
 {
     w->heard_ms = c->now_ms;
     if (w->state == WORKER_SILENT) {
-        worker_set_state(c, w, WORKER_ACTIVE);
+        worker_set_state(c, w, w->is_listed ? WORKER_ACTIVE : WORKER_JOINING);
         core_note(fx, 2, "worker %.*s is heard again", VIEW_ARG(blob_view(w->name)));
     } else if (w->probes > 0) {
         w->probes = 0;

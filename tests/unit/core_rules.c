@@ -608,6 +608,26 @@ static void forgetting_keeps_up_with_finishing(void **state)
     assert_non_null(recorded(RECORD_EXPIRE));
 }
 
+static void late_inventory_counts(void **state)
+{
+    (void)state;
+    worker_join(1, 1, NULL, 0, 1);
+    submit();
+    job_sent();
+    struct ready_header h = {.slots = 1, .kinds = 3, .queue_count = 1, .name = "w1"};
+    strcpy(h.queues[0], "default");
+    struct event e = worker_event(EVENT_READY, 1, 2);
+    e.ready = &h;
+    step(&e);
+    pass(4000); /* silent before it said what it runs */
+    worker_credit(1, 2, 1);
+    assert_null(find(EFFECT_JOB)); /* heard, but its INVENTORY is still to come */
+    e = worker_event(EVENT_INVENTORY, 1, 2);
+    step(&e);
+    assert_int_equal(recorded(RECORD_REQUEUE)->requeue.ended.outcome, OUTCOME_UNKNOWN);
+    assert_int_equal(job_sent().attempt, 2);
+}
+
 int main(void)
 {
 #define STORY(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -634,6 +654,7 @@ int main(void)
         STORY(store_short_of_space_refuses_early),
         STORY(paused_broker_blames_nobody),
         STORY(forgetting_keeps_up_with_finishing),
+        STORY(late_inventory_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
