@@ -30,7 +30,7 @@ static void dispatch_lease(struct core *c, struct job *j, struct worker *w, stru
 {
     struct record *r = effects_record(fx, RECORD_LEASE, j->id);
     r->lease.attempt = j->attempt + 1;
-    r->lease.lease = (uint64_t)c->broker_start << 32 | c->next_lease++;
+    r->lease.lease = ((uint64_t)c->broker_start << 32) + c->next_lease++;
     r->lease.instance = w->instance;
     r->lease.started_ms = c->wall_ms;
     r->lease.worker = blob_ref(w->name);
