@@ -126,14 +126,21 @@ static uint32_t worker_interval(const struct core *c, uint32_t wished_ms)
     return (uint32_t)min_u64(ms, 10000);
 }
 
-static bool worker_subscribe(struct core *c, struct worker *w, const struct ready_header *info,
+/* Whether all its queues are there or may be made. */
+static bool queues_fit(struct core *c, const struct ready_header *info)
+{
+    uint64_t count = HASH_CNT(hh, c->queues);
+    for (uint32_t i = 0; i < info->queue_count; i++)
+        count += queue_find(c, view_str(info->queues[i])) == NULL ? 1 : 0;
+    return count <= c->config.queues_max || count == HASH_CNT(hh, c->queues);
+}
+
+static void worker_subscribe(struct core *c, struct worker *w, const struct ready_header *info,
                              struct effects *fx)
 {
     for (uint32_t i = 0; i < info->queue_count; i++) {
         struct view name = view_str(info->queues[i]);
         if (queue_find(c, name) == NULL) {
-            if (HASH_CNT(hh, c->queues) >= c->config.queues_max)
-                return false;
             struct record *r = effects_record(fx, RECORD_QUEUE, 0);
             r->queue.id = c->next_queue;
             memcpy(r->queue.name, name.data, name.size);
@@ -151,7 +158,6 @@ static bool worker_subscribe(struct core *c, struct worker *w, const struct read
         list_init(&s->of_queue);
         list_push_back(&s->queue->subscriptions, &s->of_queue);
     }
-    return true;
 }
 
 static void worker_welcome(struct core *c, struct worker *w, struct effects *fx)
@@ -211,13 +217,14 @@ void core_ready(struct core *c, const struct event *e, struct effects *fx)
                     c->config.workers_max);
         return;
     }
-    if (w == NULL)
-        w = worker_new(c, e->session.instance);
-    if (!worker_subscribe(c, w, e->ready, fx)) {
+    if (!queues_fit(c, e->ready)) {
         core_refuse(fx, &e->caller, STATUS_BUSY, "there are %u queues, no more are allowed",
                     c->config.queues_max);
         return;
     }
+    if (w == NULL)
+        w = worker_new(c, e->session.instance);
+    worker_subscribe(c, w, e->ready, fx);
     blob_unref(&w->name);
     w->name = blob_new(e->ready->name, strlen(e->ready->name));
     w->session = e->session;
@@ -225,6 +232,7 @@ void core_ready(struct core *c, const struct event *e, struct effects *fx)
     w->route = e->caller.route;
     w->granted = 0;
     w->sent = 0;
+    w->is_listed = false;
     w->heard_ms = c->now_ms;
     w->interval_ms = worker_interval(c, e->ready->interval_ms);
     uint32_t lease_ms = e->ready->lease_ms > 0 ? e->ready->lease_ms : c->config.lease_ms;
@@ -232,7 +240,6 @@ void core_ready(struct core *c, const struct event *e, struct effects *fx)
     core_away_set(c, max_u64(c->away_ms, sub_sat_u64(w->lease_ms, c->config.lease_ms)), fx);
     worker_set_state(c, w, WORKER_JOINING);
     worker_connection(c, w, e->connection, fx);
-    w->is_listed = false;
     core_timer_set(c, &w->timer, c->now_ms + (uint64_t)SILENT_INTERVALS * w->interval_ms);
     worker_welcome(c, w, fx);
 }
@@ -287,6 +294,7 @@ static void worker_inventory(struct core *c, struct worker *w, const struct even
         else
             j->is_listed = false;
     }
+    w->is_listed = true;
     worker_set_state(c, w, WORKER_ACTIVE);
     if (c->phase >= PHASE_RELEASING && !c->keep_workers) {
         worker_send(w, EFFECT_STOP, true, fx);
@@ -294,7 +302,6 @@ static void worker_inventory(struct core *c, struct worker *w, const struct even
     }
     dispatch_worker(c, w, fx);
 }
-    w->is_listed = true;
 
 /* A JOB may wait long for its commit while BEATs are answered, and the worker counts the lease of a
  * JOB from its last answered BEAT. So each BEAT also prolongs the leases that were never reported:

@@ -628,6 +628,30 @@ static void late_inventory_counts(void **state)
     assert_int_equal(job_sent().attempt, 2);
 }
 
+static void refused_workers_leave_nothing_behind(void **state)
+{
+    (void)state;
+    teardown(state);
+    w.config.queues_max = 1;
+    w.core = core_new(&w.config);
+    struct event e = {.type = EVENT_START, .now_ms = w.now_ms, .wall_ms = w.wall_ms};
+    step(&e);
+    struct ready_header h = {.slots = 1, .kinds = 3, .queue_count = 2, .name = "w"};
+    strcpy(h.queues[0], "a");
+    strcpy(h.queues[1], "b");
+    e = worker_event(EVENT_READY, 1, 1);
+    e.ready = &h;
+    step(&e);
+    assert_int_equal(find(EFFECT_REFUSE)->refuse.status, STATUS_BUSY);
+    assert_null(recorded(RECORD_QUEUE)); /* all of its queues or none */
+    e = client_event(EVENT_WORKERS);
+    step(&e);
+    assert_int_equal(find(EFFECT_WORKERS)->workers.count, 0);
+    submit();
+    worker_join(2, 1, NULL, 0, 1); /* what is there already is served as ever */
+    job_sent();
+}
+
 int main(void)
 {
 #define STORY(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -655,6 +679,7 @@ int main(void)
         STORY(paused_broker_blames_nobody),
         STORY(forgetting_keeps_up_with_finishing),
         STORY(late_inventory_counts),
+        STORY(refused_workers_leave_nothing_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
