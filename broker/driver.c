@@ -16,7 +16,6 @@
 
 #define TURN_MESSAGES 1000 /* of one socket in one turn */
 #define SPACE_MS 1000      /* between two looks at the store's free space */
-#define UNREACHABLE_MAX 64 /* routes found dead in one turn */
 
 /* An effect that waits for its commit. */
 struct held {
@@ -41,8 +40,9 @@ struct driver {
     size_t held_first;
     size_t held_count;
     size_t held_capacity; /* a power of two */
-    struct route unreachable[UNREACHABLE_MAX];
+    struct route *unreachable; /* routes found dead since the last look */
     size_t unreachable_count;
+    size_t unreachable_capacity;
     uint64_t replies_dropped;
     bool is_exiting; /* EFFECT_EXIT was released */
     bool is_drained; /* `workers` was read to its end in this turn */
@@ -50,6 +50,18 @@ struct driver {
 };
 
 /* --- out --- */
+
+/* All of them are told to the core: a thousand workers may be gone at once, and one that is left
+ * out here would be missed only by its silence. */
+static void driver_found_dead(struct driver *d, const struct route *r)
+{
+    if (d->unreachable_count == d->unreachable_capacity) {
+        d->unreachable_capacity = max_u64(64, d->unreachable_capacity * 2);
+        d->unreachable =
+            mem_realloc_array(d->unreachable, d->unreachable_capacity, sizeof d->unreachable[0]);
+    }
+    d->unreachable[d->unreachable_count++] = *r;
+}
 
 static void driver_send(struct driver *d, const struct effect *f)
 {
@@ -73,8 +85,7 @@ static void driver_send(struct driver *d, const struct effect *f)
     }
     int rc = multipart_send(sockets_router(d->sockets, (enum socket_id)r->socket), frames, n);
     if (rc == EHOSTUNREACH && r->socket == SOCKET_WORKERS) {
-        if (d->unreachable_count < UNREACHABLE_MAX)
-            d->unreachable[d->unreachable_count++] = *r;
+        driver_found_dead(d, r);
     } else if (rc != 0) {
         d->replies_dropped++; /* the peer left, or does not read; it will ask again */
     }
@@ -340,7 +351,9 @@ static void driver_turn(struct driver *d)
         {.socket = sockets_results(d->sockets), .events = ZMQ_POLLIN},
     };
     int count = is_pressed ? 6 : 7; /* under pressure the workers' outboxes hold the results */
-    uint64_t wait_ms = sub_sat_u64(core_deadline(d->core), clock_mono_ms());
+    uint64_t wait_ms = d->unreachable_count > 0
+                           ? 0
+                           : sub_sat_u64(core_deadline(d->core), clock_mono_ms());
     if (zmq_poll(items, count, (long)min_u64(wait_ms, 3600000)) < 0 && zmq_errno() != EINTR)
         log_error("cannot poll: %s", zmq_strerror(zmq_errno()));
     driver_clock(d);
@@ -389,6 +402,7 @@ int driver_run(const struct driver_config *config, struct sockets *sockets, stru
         d->held_count--;
     }
     free(d->held);
+    free(d->unreachable);
     effects_fini(&d->fx);
     ingress_free(&d->ingress);
     core_free(&d->core);
