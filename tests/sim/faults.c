@@ -167,7 +167,7 @@ static void world_fault(struct world *w, enum fault f)
         break;
     case FAULT_SLOW_STORE:
         w->commit_slow_until_us = w->now_us + roll(w, 10 * SECOND_US);
-        w->commit_slow_us = roll(w, chance(w, 30) ? 4 * SECOND_US : 500 * MS_US);
+        w->commit_slow_us = roll(w, chance(w, 30) ? w->plan.slow_commit_us : 500 * MS_US);
         break;
     case FAULT_STORE_FULL:
         w->space_low_until_us = w->now_us + roll(w, 4 * SECOND_US);

@@ -493,9 +493,10 @@ struct plan {
     uint64_t chaos_us;
     uint64_t fault_gap_us;
     uint32_t fault_weight[FAULT_COUNT];
-    uint64_t net_us;     /* usual longest delay */
-    uint64_t results_us; /* more of it on `results` */
-    uint64_t commit_us;  /* usual longest commit */
+    uint64_t net_us;         /* usual longest delay */
+    uint64_t results_us;     /* more of it on `results` */
+    uint64_t commit_us;      /* usual longest commit */
+    uint64_t slow_commit_us; /* of a slow store */
     uint32_t turn_messages;
     size_t pressure;      /* records */
     bool has_merge;       /* inboxes of several connections are read in any order */

@@ -32,7 +32,9 @@ function(sim_mutant patch)
     target_link_libraries(sim-mutant-${name} PRIVATE ${sim_libraries})
     set_target_properties(sim-mutant-${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY
                                                         ${CMAKE_BINARY_DIR}/tests/mutants)
-    add_test(NAME sim/mutant-${name} COMMAND sim-mutant-${name} --seeds 2000 --expect-failure)
+    add_test(NAME sim/mutant-${name}
+             COMMAND sim-mutant-${name} --expect-failure --seeds 2000
+                     --scenarios ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/seeds.txt)
 endfunction()
 
 find_program(PATCH_TOOL patch)

@@ -113,6 +113,8 @@ static void plan_focus(struct world *w)
         p->core.lease_ms = 4000 + (uint32_t)roll(w, 3000);
         p->wishes = chance(w, 50) ? 60 : 0;
         p->long_jobs = 60;
+        p->slow_commit_us = p->core.lease_ms * MS_US;
+        p->fault_weight[FAULT_SLOW_STORE] = 6;
     } else {
         p->has_merge = true;
         p->fault_gap_us = 100 * MS_US + roll(w, SECOND_US);
@@ -131,6 +133,7 @@ static void plan_make(struct world *w)
     p->net_us = chance(w, 50) ? 300 : roll(w, 100 * MS_US);
     p->results_us = chance(w, 70) ? 0 : roll(w, 300 * MS_US);
     p->commit_us = chance(w, 50) ? 3 * MS_US : roll(w, 200 * MS_US);
+    p->slow_commit_us = 4 * SECOND_US;
     p->turn_messages = chance(w, 80) ? 1000 : 1 + (uint32_t)roll(w, 3);
     p->pressure = chance(w, 85) ? 100000 : 5 + roll(w, 30);
     p->has_merge = chance(w, 50);
