@@ -39,7 +39,8 @@ struct command {
     const char *notes;                       /* or NULL */
     const struct conf_option *const *tables; /* NULL-terminated; general options come on top */
     enum conf_args_mode mode;
-    bool is_control; /* talks to the control socket */
+    bool is_control;         /* talks to the control socket */
+    bool takes_no_arguments; /* one is a mistake: "stint shutdown now" would be no --now */
     int (*run)(struct cli *cli);
 };
 

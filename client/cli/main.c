@@ -168,6 +168,9 @@ static int command_run_all(struct cli *cli, int argc, char **argv, int at)
     if (conf_answer(cli->conf))
         return EXIT_DONE;
     cli_setup(cli);
+    if (cli->command->takes_no_arguments && conf_args_count(cli->conf) > 0)
+        return cli_usage(cli, "unexpected argument '%.60s' (see stint %s --help)",
+                         conf_args(cli->conf)[0], cli->command->name);
     code = cli_open(cli);
     return code != EXIT_DONE ? code : cli->command->run(cli);
 }

@@ -27,10 +27,20 @@ static const struct conf_example examples_show[] = {
     {NULL, NULL},
 };
 
+/* A job's text must not move the cursor or make a line of its own. */
+static void text_print(const char *text)
+{
+    for (const char *p = text; *p != '\0'; p++)
+        putchar((unsigned char)*p < 0x20 || *p == 0x7f ? ' ' : *p);
+}
+
 static void line(const char *name, const char *text)
 {
-    if (text[0] != '\0')
-        printf("%-13s %s\n", name, text);
+    if (text[0] == '\0')
+        return;
+    printf("%-13s ", name);
+    text_print(text);
+    putchar('\n');
 }
 
 static void line_number(const json_t *job, const char *name, const char *key, const char *unit)
@@ -46,10 +56,14 @@ static void show_attempts(const json_t *job)
     json_t *a = NULL;
     json_array_foreach(json_object_get(job, "history"), i, a)
     {
-        printf("%-13s %llu: %s%s%s on %s, %s to %s\n", i == 0 ? "attempts" : "",
+        const char *reason = job_text(a, "reason");
+        printf("%-13s %llu: %s%s", i == 0 ? "attempts" : "",
                (unsigned long long)job_number(a, "attempt"), job_text(a, "outcome"),
-               job_text(a, "reason")[0] != '\0' ? ": " : "", job_text(a, "reason"),
-               job_text(a, "worker"), job_text(a, "started_at"), job_text(a, "ended_at"));
+               reason[0] != '\0' ? ": " : "");
+        text_print(reason);
+        printf(" on ");
+        text_print(job_text(a, "worker"));
+        printf(", %s to %s\n", job_text(a, "started_at"), job_text(a, "ended_at"));
     }
 }
 

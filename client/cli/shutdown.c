@@ -160,5 +160,6 @@ const struct command command_shutdown = {
     .tables = tables,
     .mode = CONF_ARGS_MIXED,
     .is_control = true,
+    .takes_no_arguments = true,
     .run = run,
 };

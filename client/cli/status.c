@@ -127,6 +127,7 @@ const struct command command_status = {
     .examples = examples_status,
     .tables = tables_none,
     .mode = CONF_ARGS_MIXED,
+    .takes_no_arguments = true,
     .run = run_status,
 };
 
@@ -231,6 +232,7 @@ const struct command command_workers = {
     .examples = examples_workers,
     .tables = tables_none,
     .mode = CONF_ARGS_MIXED,
+    .takes_no_arguments = true,
     .run = run_workers,
 };
 
@@ -288,5 +290,6 @@ const struct command command_ping = {
     .examples = examples_ping,
     .tables = tables_ping,
     .mode = CONF_ARGS_MIXED,
+    .takes_no_arguments = true,
     .run = run_ping,
 };
