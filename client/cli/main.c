@@ -175,6 +175,16 @@ static int command_run_all(struct cli *cli, int argc, char **argv, int at)
     return code != EXIT_DONE ? code : cli->command->run(cli);
 }
 
+/* Whether the user wants JSON, as far as that can be told while the arguments are not understood:
+ * it decides the form of a usage error. */
+static bool args_ask_for_json(int argc, char **argv)
+{
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--json") == 0)
+            return true;
+    return false;
+}
+
 int main(int argc, char **argv)
 {
     char *version = version_text();
@@ -184,6 +194,7 @@ int main(int argc, char **argv)
     argc -= argc > 0;
     argv++;
     conf_add_options(cli.conf, options_general);
+    cli.is_json = args_ask_for_json(argc, argv);
     int code = EXIT_DONE;
     if (conf_parse_args(cli.conf, argc, argv, CONF_ARGS_OPTIONS_FIRST, &e) < 0) {
         code = cli_usage(&cli, "%s", e.text);
