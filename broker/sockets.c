@@ -41,13 +41,35 @@ static int directory_make(const char *path, struct error *e)
     return 0;
 }
 
+/* Who may write there could put sockets of his own in place of ours, and be sent the jobs of all
+ * clients and asked for commands by all workers. */
+static int directory_check(const char *path, struct error *e)
+{
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return error_set_errno(e, SOCKETS_EXIT_IO, errno, "cannot look at %s", path);
+    if (!S_ISDIR(st.st_mode))
+        return error_set(e, SOCKETS_EXIT_USAGE, "%s is not a directory", path);
+    if (st.st_uid != geteuid() && st.st_uid != 0)
+        return error_set(e, SOCKETS_EXIT_USAGE,
+                         "the directory %s belongs to another user (%u); give one of your own with "
+                         "--bind ipc://DIR",
+                         path, (unsigned)st.st_uid);
+    if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        return error_set(e, SOCKETS_EXIT_USAGE,
+                         "other users may write to the directory %s; say 'chmod go-w %s', or give "
+                         "another one with --bind ipc://DIR",
+                         path, path);
+    return 0;
+}
+
 static int directory_lock(const char *directory, struct error *e)
 {
     char path[ENDPOINT_BYTES_MAX];
-    if (directory_make(directory, e) != 0)
+    if (directory_make(directory, e) != 0 || directory_check(directory, e) != 0)
         return -1;
     snprintf(path, sizeof path, "%s/lock", directory);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return error_set_errno(e, SOCKETS_EXIT_IO, errno, "cannot open %s", path);
     if (flock(fd, LOCK_EX | LOCK_NB) == 0)

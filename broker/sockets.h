@@ -22,13 +22,14 @@ struct sockets_config {
 /* Exit codes in error.status: 2 usage, 75 the directory is held by another broker, 98 address in
  * use, 74 other failures of the system. */
 enum {
+    SOCKETS_EXIT_USAGE = 2,
     SOCKETS_EXIT_IO = 74,
     SOCKETS_EXIT_HELD = 75,
     SOCKETS_EXIT_IN_USE = 98
 };
 
-/* Makes the ipc directories that are missing, with mode 0700, and takes their locks, which last
- * until the process ends. Call it once, before sockets_open and before the store is opened. */
+/* Makes the ipc directories that are missing, with mode 0700, refuses those that others own or may
+ * write to, and takes their locks, which last until the process ends. Call it once, before sockets_open and before the store is opened. */
 int sockets_prepare(const struct sockets_config *config, struct error *e) MUST_CHECK;
 
 struct sockets;

@@ -171,6 +171,27 @@ class CannotStart(harness.Case):
         self.fails(75, "another broker serves", "--store", "memory:")
         pool.stint("ping")
 
+    def test_a_directory_where_others_may_write(self):
+        pool = self.pool
+        path = pool.path("open")
+        os.mkdir(path)
+        os.symlink(path, pool.path("link"))
+        for mode in (0o777, 0o1777, 0o770):
+            os.chmod(path, mode)
+            self.fails(2, f"other users may write to the directory {path}.*chmod go-w",
+                       bind=[f"ipc://{path}"])
+            self.fails(2, "other users may write", bind=[f"ipc://{pool.path('link')}"])
+        os.chmod(path, 0o755)
+        pool.broker(bind=[f"ipc://{path}"])
+
+    def test_a_directory_of_another_user(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root can give a directory away")
+        path = self.pool.path("theirs")
+        os.mkdir(path, 0o700)
+        os.chown(path, 12345, 12345)
+        self.fails(2, f"{path} belongs to another user .12345.", bind=[f"ipc://{path}"])
+
     def test_a_second_broker_on_the_same_store(self):
         pool = self.pool
         pool.broker()
