@@ -302,18 +302,20 @@ void follow_gone(struct core *c, struct waiter *w, const struct query_answer *a,
     waiter_free(c, w);
 }
 
-/* The state of a job that ended while somebody followed it: it is in the ring. */
+/* The state of a job that ended while somebody followed it: in the ring, or, where large results
+ * have pushed it out of there within the turn, in the store. */
 static void follow_ended(struct core *c, struct waiter *w, struct effects *fx)
 {
     for (uint64_t n = c->next_finish; n > c->ring_first; n--) {
         const struct finish *f = c->ring[(n - 1) % RING_SIZE];
         if (f->job == w->job) {
             follow_state(w, f, fx);
+            waiter_free(c, w);
             return;
         }
     }
-    core_refuse(fx, &w->caller, STATUS_NOT_FOUND, "there is no job %llu (any more)",
-                (unsigned long long)w->job);
+    struct query *q = waiter_query(c, w, QUERY_JOB, fx);
+    q->id = w->job;
 }
 
 /* --- all of them --- */
@@ -333,10 +335,11 @@ static void waiter_answer(struct core *c, struct waiter *w, struct effects *fx)
     }
     if (w->kind == WAITER_FOLLOW) {
         const struct job *j = job_find(c, w->job);
-        if (j != NULL)
-            follow_reply(c, w, j, fx);
-        else
+        if (j == NULL) {
             follow_ended(c, w, fx);
+            return;
+        }
+        follow_reply(c, w, j, fx);
     } else {
         progress_send(c, &w->caller, fx);
     }

@@ -587,6 +587,54 @@ static void paused_broker_blames_nobody(void **state)
     assert_null(recorded(RECORD_REQUEUE));
 }
 
+static void follow_asks_the_store_where_the_ring_is_short(void **state)
+{
+    (void)state;
+    struct ref refs[2];
+    worker_join(1, 1, NULL, 0, 2);
+    for (int i = 0; i < 2; i++) {
+        submit();
+        refs[i] = job_sent();
+    }
+    struct event e = client_event(EVENT_FOLLOW);
+    e.follow.id = 1;
+    e.follow.attempt = 1;
+    e.follow.state = JOB_RUNNING;
+    step(&e);
+    assert_null(find(EFFECT_FOLLOWED));
+    /* Both end in one turn, with results that do not find room together. */
+    struct verdict_header h;
+    verdict_header_init(&h);
+    h.exit_code = 0;
+    static uint8_t zeros[20 << 20];
+    struct blob *large = blob_new(zeros, sizeof zeros);
+    effects_reset(&w.fx);
+    for (int i = 0; i < 2; i++) {
+        e = worker_event(EVENT_VERDICT, 1, 1);
+        e.now_ms = w.now_ms;
+        e.wall_ms = w.wall_ms;
+        e.verdict.ref = refs[i];
+        e.verdict.outcome = OUTCOME_OK;
+        e.verdict.header = &h;
+        e.verdict.stdout_data = large;
+        core_step(w.core, &e, &w.fx);
+    }
+    blob_unref(&large);
+    core_turn_end(w.core, w.now_ms, &w.fx);
+    assert_null(find(EFFECT_REFUSE));
+    assert_int_equal(find(EFFECT_QUERY)->query.id, 1);
+    struct finish *end = finish_new();
+    end->state = JOB_SUCCEEDED;
+    end->attempt = 1;
+    struct job_row row = {.id = 1, .finish = end};
+    struct query_answer answer = {.type = QUERY_JOB, .rows = &row, .row_count = 1};
+    answer.token = find(EFFECT_QUERY)->query.token;
+    e = (struct event){.type = EVENT_ANSWER, .answer = &answer};
+    step(&e);
+    assert_int_equal(find(EFFECT_FOLLOWED)->followed.state, JOB_SUCCEEDED);
+    finish_unref(&end);
+}
+
 static void forgetting_keeps_up_with_finishing(void **state)
 {
     (void)state;
@@ -677,6 +725,7 @@ int main(void)
         STORY(term_keeps_the_workers),
         STORY(store_short_of_space_refuses_early),
         STORY(paused_broker_blames_nobody),
+        STORY(follow_asks_the_store_where_the_ring_is_short),
         STORY(forgetting_keeps_up_with_finishing),
         STORY(late_inventory_counts),
         STORY(refused_workers_leave_nothing_behind),
