@@ -91,6 +91,11 @@ static void wait_finished(void *arg, const struct stint_finished *job)
     w->is_over = true;
 }
 
+static bool wait_is_over(const struct waiting *w)
+{
+    return watch_is_done(&w->watch) || (w->is_any && w->is_over);
+}
+
 /* One turn: 0 to go on, or an exit code. */
 static int wait_turn(struct waiting *w, uint64_t until_ms, uint64_t now_ms)
 {
@@ -98,7 +103,7 @@ static int wait_turn(struct waiting *w, uint64_t until_ms, uint64_t now_ms)
     int number = interrupt_take();
     if (number != 0)
         return EXIT_SIGNAL + number;
-    if (code != EXIT_DONE || watch_is_done(&w->watch) || (w->is_any && w->is_over))
+    if (code != EXIT_DONE || wait_is_over(w))
         return code;
     if (now_ms >= until_ms)
         return cli_error(w->cli, STINT_TIMEOUT, "unfinished jobs: %llu",
@@ -111,7 +116,7 @@ static int wait_loop(struct waiting *w, uint64_t until_ms, int interrupt_fd)
     struct why why;
     int code = EXIT_DONE;
     why_init(&why, w->cli, clock_mono_ms());
-    while (code == EXIT_DONE && !watch_is_done(&w->watch) && !(w->is_any && w->is_over)) {
+    while (code == EXIT_DONE && !wait_is_over(w)) {
         uint64_t now_ms = clock_mono_ms();
         code = wait_turn(w, until_ms, now_ms);
         why_step(&why, &w->watch.open, w->watch.told, now_ms);
@@ -125,7 +130,7 @@ static int wait_loop(struct waiting *w, uint64_t until_ms, int interrupt_fd)
             next_ms = min_u64(next_ms, now_ms + 500);
         struct pollfd fd = {.fd = interrupt_fd, .events = POLLIN};
         int wait_ms = (int)min_u64(sub_sat_u64(next_ms, now_ms) + 1, 60000);
-        if (!watch_is_done(&w->watch))
+        if (!wait_is_over(w))
             stint_poll(w->cli->stint, &fd, interrupt_fd >= 0 ? 1 : 0, wait_ms);
     }
     why_fini(&why);
