@@ -101,6 +101,7 @@ static struct job *job_new(struct core *c, uint64_t id, struct queue *q, struct 
     j->payload = blob_ref(payload);
     list_init(&j->held);
     list_init(&j->followers);
+    list_init(&j->waits);
     j->timer.kind = TIMER_JOB;
     c->payload_bytes += blob_size(payload);
     c->next_job = max_u64(c->next_job, id + 1);
@@ -111,6 +112,9 @@ static struct job *job_new(struct core *c, uint64_t id, struct queue *q, struct 
 static void job_free(struct core *c, struct job *j)
 {
     list_each_safe (node, &j->followers) {
+        list_remove(node);
+    }
+    list_each_safe (node, &j->waits) {
         list_remove(node);
     }
     live_free(c, j);

@@ -41,6 +41,7 @@ struct core *core_new(const struct core_config *config)
     c->store_free_bytes = UINT64_MAX;
     for (size_t i = 0; i < ARRAY_SIZE(c->waiters); i++)
         list_init(&c->waiters[i]);
+    list_init(&c->wide_waits);
     list_init(&c->dirty);
     heap_init(&c->timers);
     c->expire_timer.kind = TIMER_EXPIRE;

@@ -87,7 +87,8 @@ struct job {
     struct worker *worker;  /* RUNNING, else NULL */
     struct list held;       /* RUNNING: in worker->jobs */
     struct blob *cancel_reason;
-    struct list followers;  /* waiters */
+    struct list followers;  /* waiters: FOLLOW */
+    struct list waits;      /* waiters: WAIT for this job alone */
     struct live *live;      /* NULL until the first OUTPUT of an attempt */
     struct heap_node ready; /* READY: in queue->ready[job_class] */
     struct timer timer;
@@ -155,7 +156,7 @@ struct waiter {
     enum waiter_kind kind;
     struct caller caller;
     struct list link;   /* in core->waiters[kind] */
-    struct list of_job; /* FOLLOW: in job->followers */
+    struct list of_job; /* FOLLOW: in job->followers; WAIT: in job->waits or core->wide_waits */
     struct list dirty;  /* in core->dirty: answered at the end of the turn */
     struct timer timer;
     uint64_t token; /* of its query; 0 = none under way */
@@ -211,6 +212,7 @@ struct core {
     struct timer away_timer;
 
     struct list waiters[4];
+    struct list wide_waits; /* WAITs for more than one job: they look at each finish */
     struct list dirty;
     struct waiter *reading; /* by token */
     uint64_t next_token;
@@ -311,7 +313,8 @@ void core_wait(struct core *c, const struct event *e, struct effects *fx);
 void core_follow(struct core *c, const struct event *e, struct effects *fx);
 void wait_answer(struct core *c, struct waiter *w, const struct query_answer *a,
                  struct effects *fx);
-void waiters_finished(struct core *c, struct finish *f);
+/* Tells the WAITs of an end; the job is still there. */
+void waiters_finished(struct core *c, struct job *j, struct finish *f);
 void waiters_flush(struct core *c, struct effects *fx);
 /* Answers all that wait with `stopping`. */
 void waiters_stop(struct core *c, struct effects *fx);

@@ -58,9 +58,9 @@ void job_finish(struct core *c, struct job *j, enum job_state state, enum outcom
     job_followers_touch(c, j);
     struct record *r = effects_record(fx, RECORD_FINISH, j->id);
     r->finish = f;
+    waiters_finished(c, j, f);
     core_apply(c, r);
     c->finished[c->now_ms / 1000 % RATE_SECONDS]++;
-    waiters_finished(c, f);
 }
 
 /* Puts the job back with the ended attempt in its history. */

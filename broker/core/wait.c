@@ -108,13 +108,26 @@ static void waiter_hit(struct core *c, struct waiter *w, struct finish *f)
         waiter_touch(c, w);
 }
 
-void waiters_finished(struct core *c, struct finish *f)
+void waiters_finished(struct core *c, struct job *j, struct finish *f)
 {
-    list_each (node, &c->waiters[WAITER_WAIT]) {
-        struct waiter *w = container_of(node, struct waiter, link);
+    list_each (node, &j->waits)
+        waiter_hit(c, container_of(node, struct waiter, of_job), f);
+    list_each (node, &c->wide_waits) {
+        struct waiter *w = container_of(node, struct waiter, of_job);
         if (idset_has(w->ranges, w->range_count, f->job))
             waiter_hit(c, w, f);
     }
+}
+
+/* Most WAITs are for one job, and a finish must not look at those of all others. A job that is not
+ * there has ended, or never was: it ends no more. */
+static void wait_watch(struct core *c, struct waiter *w, uint64_t total)
+{
+    struct job *j = total == 1 ? job_find(c, w->ranges[0].first) : NULL;
+    if (j != NULL)
+        list_push_back(&j->waits, &w->of_job);
+    else if (total > 1)
+        list_push_back(&c->wide_waits, &w->of_job);
 }
 
 static void waiter_ring(struct core *c, struct waiter *w)
@@ -138,6 +151,7 @@ void core_wait(struct core *c, const struct event *e, struct effects *fx)
     w->with_results = e->wait.with_results;
     uint64_t total = ranges_total(w->ranges, w->range_count);
     bool is_small = total <= SELECTION_SMALL;
+    wait_watch(c, w, total);
     uint64_t resident =
         is_small || w->since == 0 ? ranges_resident(c, w->ranges, w->range_count) : 1;
     core_timer_set(c, &w->timer,

@@ -450,6 +450,42 @@ static void wait_is_answered_by_the_finish(void **state)
     assert_int_equal(find(EFFECT_FINISHED)->finished.count, 0);
 }
 
+static void finishes_find_their_own_waits(void **state)
+{
+    (void)state;
+    struct ref refs[2];
+    const struct id_range sets[] = {{1, 1}, {2, 2}, {1, 2}};
+    worker_join(1, 1, NULL, 0, 2);
+    for (int i = 0; i < 2; i++) {
+        submit();
+        refs[i] = job_sent();
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(sets); i++) {
+        struct event e = client_event(EVENT_WAIT);
+        e.caller.route.id[0] = (uint8_t)('a' + i);
+        e.wait.ranges = &sets[i];
+        e.wait.range_count = 1;
+        e.wait.limit = 10;
+        e.wait.timeout_ms = 10000;
+        step(&e);
+        assert_null(find(EFFECT_FINISHED));
+    }
+    verdict(1, 1, refs[1], OUTCOME_OK);
+    size_t answered = 0;
+    for (size_t i = 0; i < w.fx.count; i++) {
+        if (w.fx.list[i].type != EFFECT_FINISHED)
+            continue;
+        assert_int_not_equal(w.fx.list[i].caller.route.id[0], 'a');
+        assert_int_equal(w.fx.list[i].finished.finishes[0]->job, 2);
+        answered++;
+    }
+    assert_int_equal(answered, 2);
+    verdict(1, 1, refs[0], OUTCOME_OK);
+    assert_int_equal(find(EFFECT_FINISHED)->caller.route.id[0], 'a');
+    pass(10000);
+    assert_null(find(EFFECT_FINISHED)); /* each was answered once */
+}
+
 static void wait_ends_with_its_time(void **state)
 {
     (void)state;
@@ -718,6 +754,7 @@ int main(void)
         STORY(restart_adopts_what_the_worker_reports),
         STORY(old_sessions_are_sent_to_register),
         STORY(wait_is_answered_by_the_finish),
+        STORY(finishes_find_their_own_waits),
         STORY(wait_ends_with_its_time),
         STORY(follow_keeps_what_was_seen),
         STORY(shutdown_finishes_releases_and_ends),
