@@ -35,8 +35,11 @@ void ingress_release(struct ingress *in)
     in->header = NULL;
 }
 
+/* The way back. A head of the envelope that is too large to be echoed is left out: the peer is told
+ * so all the same. False where there is no way back. */
 static bool route_fill(struct route *r, enum plane plane, struct view peer, const struct msg *m)
 {
+    bool is_echoed = m->envelope_count < 2 || m->envelope[0].size <= ENVELOPE_BYTES_MAX;
     if (peer.size > ROUTE_BYTES_MAX)
         return false;
     r->socket = plane == PLANE_C   ? SOCKET_CLIENTS
@@ -45,10 +48,8 @@ static bool route_fill(struct route *r, enum plane plane, struct view peer, cons
     r->id_size = (uint8_t)peer.size;
     if (peer.size > 0)
         memcpy(r->id, peer.data, peer.size);
-    r->envelope_count = (uint8_t)m->envelope_count;
-    if (m->envelope_count == 2) {
-        if (m->envelope[0].size > ENVELOPE_BYTES_MAX)
-            return false;
+    r->envelope_count = is_echoed ? (uint8_t)m->envelope_count : 0;
+    if (r->envelope_count == 2) {
         r->envelope_size = (uint8_t)m->envelope[0].size;
         memcpy(r->envelope, m->envelope[0].data, m->envelope[0].size);
     }
@@ -88,6 +89,11 @@ const struct event *ingress_decode(struct ingress *in, const struct arrival *a,
     e->caller.tag_size = (uint8_t)m.tag.size;
     if (m.tag.size > 0)
         memcpy(e->caller.tag, m.tag.data, m.tag.size);
+    if (m.envelope_count > e->caller.route.envelope_count) {
+        error_set(&in->error, STATUS_BAD_MESSAGE, "an envelope of %zu bytes; at most %d",
+                  m.envelope[0].size, ENVELOPE_BYTES_MAX);
+        s = STATUS_BAD_MESSAGE;
+    }
     if (s == STATUS_OK)
         s = ingress_plane(in, a->plane, &m);
     if (s == STATUS_OK)

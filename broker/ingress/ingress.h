@@ -3,9 +3,9 @@
  * rules.
  *
  * Every message makes an event or nothing: what is malformed becomes EVENT_REFUSED (clients and
- * operators are told ERR), and is dropped and counted where it came on `results` or without a
- * usable envelope. The event points into the frames and into the ingress's own scratch memory; both
- * must live until ingress_release. Not thread-safe. */
+ * operators are told ERR), and is dropped and counted where it came on `results` or from a peer
+ * with a long routing id of its own. The event points into the frames and into the ingress's own
+ * scratch memory; both must live until ingress_release. Not thread-safe. */
 #ifndef STINT_BROKER_INGRESS_INGRESS_H
 #define STINT_BROKER_INGRESS_INGRESS_H
 

@@ -97,8 +97,11 @@ static void callers_are_kept(void **state)
     assert_int_equal(e->caller.route.id_size, 4);
     assert_memory_equal(e->caller.tag, "r1", 2);
     frames[0] = view_str("too long for an envelope");
-    assert_null(decode(PLANE_C, frames, 7));
-    assert_int_equal(ingress_dropped(in), 1);
+    e = decode(PLANE_C, frames, 7);
+    assert_refused(e, STATUS_BAD_MESSAGE, "envelope");
+    assert_int_equal(e->caller.route.envelope_count, 0);
+    assert_memory_equal(e->caller.tag, "r1", 2);
+    assert_int_equal(ingress_dropped(in), 0);
 }
 
 static void results_have_nobody_to_tell(void **state)
