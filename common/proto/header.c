@@ -245,6 +245,15 @@ enum status verdict_header_decode(struct view header, uint64_t stdout_size, uint
     return reader_close(&r);
 }
 
+void refusal_header_decode(struct view header, char *ret, size_t size)
+{
+    struct error e;
+    struct reader r;
+    reader_open(&r, header, &e);
+    reader_text(&r, "message", ret, size);
+    (void)reader_close(&r);
+}
+
 void cancel_header_encode(const struct cancel_header *h, struct buf *b)
 {
     json_t *json = json_object();

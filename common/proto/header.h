@@ -61,6 +61,9 @@ void verdict_header_encode(const struct verdict_header *h, struct buf *b);
 enum status verdict_header_decode(struct view header, uint64_t stdout_size, uint64_t stderr_size,
                                   struct verdict_header *ret, struct error *e);
 
+/* ERR: why, in words; "" where the header does not say it. */
+void refusal_header_decode(struct view header, char *ret, size_t size);
+
 /* CANCEL, broker to worker. */
 struct cancel_header {
     uint32_t grace_ms; /* between TERM and KILL */

@@ -221,6 +221,28 @@ static void registration(void **state)
     world_close(&w);
 }
 
+static void a_refusal_is_said_once(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 1);
+    step_plain(&w, POOL_EVENT_START);
+    for (int i = 0; i < 3; i++) {
+        struct session s = pool_session(w.pool); /* as in READY: its start is 0 */
+        hear_as(&w, s, VERB_ERR, "busy", "{\"message\":\"there are 2 workers\"}", NULL);
+        const struct pool_effect *said = find(&w, POOL_EFFECT_LOG);
+        assert_non_null(strstr(said->text, "there are 2 workers"));
+        assert_int_equal(said->level, i == 0 ? POOL_LEVEL_WARN : POOL_LEVEL_DEBUG);
+        assert_int_equal(pool_link(w.pool), POOL_LINK_DOWN);
+        assert_true(pool_deadline(w.pool) >= w.now + 1000);
+        tick_at(&w, pool_deadline(w.pool));
+        assert_non_null(sent(&w, VERB_READY));
+    }
+    welcome(&w);
+    assert_int_equal(pool_link(w.pool), POOL_LINK_UP);
+    world_close(&w);
+}
+
 static void a_job_runs_and_is_reported(void **state)
 {
     (void)state;
@@ -637,6 +659,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(registration),
+        cmocka_unit_test(a_refusal_is_said_once),
         cmocka_unit_test(a_job_runs_and_is_reported),
         cmocka_unit_test(verdicts_in_words),
         cmocka_unit_test(jobs_that_are_not_started),

@@ -66,6 +66,7 @@ struct pool {
     struct welcome_header welcome;
     uint64_t redial_at_ms; /* POOL_LINK_DOWN */
     uint64_t ready_sent_ms;
+    bool is_refusal_told; /* since the last registration */
 
     uint64_t beat_number; /* of the last BEAT sent, in any session */
     struct beat beats[BEATS_MAX];
@@ -105,6 +106,8 @@ void link_dial(struct pool *p);
 /* Registration is lost: hangs up and dials again after a while. */
 void link_gap(struct pool *p, const char *why);
 void link_on_ready(struct pool *p, const struct session *tag, const struct msg *msg);
+/* ERR to READY: not registered, and why. */
+void link_on_refusal(struct pool *p, const struct msg *msg);
 void link_on_beat(struct pool *p, const struct msg *msg);
 void link_on_away(struct pool *p, const struct msg *msg);
 void link_beat(struct pool *p);

@@ -16,6 +16,7 @@
 #define INTERVAL_MS_MIN 10
 #define INTERVAL_MS_DEFAULT 1000
 #define REDIAL_MS_MIN 10 /* whatever the broker says: never without a pause */
+#define REFUSED_MS 1000  /* more of one after a refusal */
 
 struct outmsg *link_message(struct pool *p, enum verb verb, struct view subject)
 {
@@ -122,6 +123,7 @@ void link_on_ready(struct pool *p, const struct session *tag, const struct msg *
     p->granted = 0;
     p->away_ms = 0; /* attempts keep what they have until a BEAT renews them */
     p->is_credit_stopped = false;
+    p->is_refusal_told = false;
     pool_effects_add(p->fx, POOL_EFFECT_REGISTERED);
     pool_effects_log(p->fx, POOL_LEVEL_INFO,
                      "registered with broker start %u: lease %u ms, beat %u ms, %zu jobs running",
@@ -130,6 +132,22 @@ void link_on_ready(struct pool *p, const struct session *tag, const struct msg *
     link_beat(p);
     link_grant(p);
     outbox_resend(p, p->now_ms);
+}
+
+void link_on_refusal(struct pool *p, const struct msg *msg)
+{
+    char text[PROTO_REASON_BYTES_MAX + 1];
+    if (p->link != POOL_LINK_DIALLED) {
+        p->stats.refused_other++;
+        return;
+    }
+    refusal_header_decode(msg->header, text, sizeof text);
+    pool_effects_log(p->fx, p->is_refusal_told ? POOL_LEVEL_DEBUG : POOL_LEVEL_WARN,
+                     "the broker does not take this worker: %s",
+                     text[0] != '\0' ? text : status_sentence(status_parse(msg->subject)));
+    p->is_refusal_told = true;
+    link_gap(p, "not taken");
+    p->redial_at_ms += REFUSED_MS;
 }
 
 /* ---- beats ---- */

@@ -146,6 +146,10 @@ static void on_message(struct pool *p, const struct msg *msg)
         link_gap(p, "the broker does not know this worker");
         return;
     }
+    if (msg->verb == VERB_ERR) {
+        link_on_refusal(p, msg);
+        return;
+    }
     if (p->link != POOL_LINK_UP || !session_eq(&tag, &p->session)) {
         p->stats.refused_session++;
         return;
