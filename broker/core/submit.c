@@ -79,7 +79,9 @@ static void submit_client(struct core *c, const struct event *e, uint64_t first,
 {
     if (e->submit.request.sequence == 0)
         return;
-    if (HASH_CNT(hh, c->clients) >= c->config.clients_max) {
+    struct client *known = NULL;
+    HASH_FIND(hh, c->clients, &e->submit.request.client, sizeof e->submit.request.client, known);
+    if (known == NULL && HASH_CNT(hh, c->clients) >= c->config.clients_max) {
         struct client *oldest = c->clients;
         HASH_DELETE(hh, c->clients, oldest);
         free(oldest);

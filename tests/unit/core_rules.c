@@ -216,6 +216,22 @@ static void repeated_submit_is_the_same_job(void **state)
     assert_int_equal(find(EFFECT_REFUSE)->refuse.status, STATUS_CONFLICT);
 }
 
+static void full_table_of_clients_forgets_others(void **state)
+{
+    (void)state;
+    struct job_options o;
+    job_options_init(&o);
+    teardown(state);
+    w.config.clients_max = 1;
+    w.core = core_new(&w.config);
+    struct event e = {.type = EVENT_START, .now_ms = w.now_ms, .wall_ms = w.wall_ms};
+    step(&e);
+    assert_int_equal(submit_with(&o, 1, 7), 1);
+    assert_int_equal(submit_with(&o, 2, 7), 2);
+    assert_int_equal(submit_with(&o, 1, 7), 1); /* its own requests are still known */
+    assert_true(find(EFFECT_SUBMITTED)->submitted.is_existing);
+}
+
 static void lease_rides_in_the_submits_commit(void **state)
 {
     (void)state;
@@ -742,6 +758,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         STORY(submit_waits_for_its_commit),
         STORY(repeated_submit_is_the_same_job),
+        STORY(full_table_of_clients_forgets_others),
         STORY(lease_rides_in_the_submits_commit),
         STORY(fence_refuses_old_attempts),
         STORY(crash_limit_ends_a_poison_job),
