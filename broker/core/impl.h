@@ -22,6 +22,7 @@
 
 #define RING_SIZE 8192u            /* last finishes kept in memory for WAIT */
 #define RING_BYTES_MAX (32u << 20) /* of their results */
+#define PEER_WAITERS_MAX (2u * PROTO_WINDOW_REQUESTS) /* of one connection */
 #define SELECTION_SMALL 4096u      /* sets up to it are checked id by id */
 #define LIVE_BYTES_MAX (1u << 20)  /* live output held of one stream of one job */
 #define LIVE_TOTAL_BYTES_MAX (64u << 20)
@@ -152,9 +153,21 @@ enum waiter_kind {
     WAITER_READ
 };
 
+/* A connection of which requests wait; kept while there are any. */
+struct peer {
+    struct peer_key {
+        uint8_t socket;
+        uint8_t id_size;
+        uint8_t id[ROUTE_BYTES_MAX];
+    } key;
+    uint32_t waiters;
+    UT_hash_handle hh; /* by key */
+};
+
 struct waiter {
     enum waiter_kind kind;
     struct caller caller;
+    struct peer *peer;
     struct list link;   /* in core->waiters[kind] */
     struct list of_job; /* FOLLOW: in job->followers; WAIT: in job->waits or core->wide_waits */
     struct list dirty;  /* in core->dirty: answered at the end of the turn */
@@ -217,6 +230,7 @@ struct core {
     struct waiter *reading; /* by token */
     uint64_t next_token;
     size_t waiter_count;
+    struct peer *peers;
 
     struct finish *ring[RING_SIZE];
     uint64_t ring_first; /* finish number of the oldest one kept */

@@ -8,6 +8,32 @@
 
 #include "broker/core/impl.h"
 
+/* NULL where so many requests of this connection wait already that one more would be too many. */
+static struct peer *peer_take(struct core *c, const struct route *r)
+{
+    struct peer_key key = {.socket = r->socket, .id_size = r->id_size};
+    memcpy(key.id, r->id, r->id_size);
+    struct peer *p = NULL;
+    HASH_FIND(hh, c->peers, &key, sizeof key, p);
+    if (p == NULL) {
+        p = mem_zalloc(sizeof *p);
+        p->key = key;
+        HASH_ADD(hh, c->peers, key, sizeof p->key, p);
+    }
+    if (p->waiters == PEER_WAITERS_MAX)
+        return NULL;
+    p->waiters++;
+    return p;
+}
+
+static void peer_give(struct core *c, struct peer *p)
+{
+    if (--p->waiters > 0)
+        return;
+    HASH_DELETE(hh, c->peers, p);
+    free(p);
+}
+
 struct waiter *waiter_new(struct core *c, enum waiter_kind kind, const struct event *e,
                           struct effects *fx)
 {
@@ -19,7 +45,14 @@ struct waiter *waiter_new(struct core *c, enum waiter_kind kind, const struct ev
         core_refuse(fx, &e->caller, STATUS_BUSY, "%u requests wait already", c->config.waiters_max);
         return NULL;
     }
+    struct peer *peer = peer_take(c, &e->caller.route);
+    if (peer == NULL) {
+        core_refuse(fx, &e->caller, STATUS_BUSY, "%u requests of this client wait already",
+                    PEER_WAITERS_MAX);
+        return NULL;
+    }
     struct waiter *w = mem_zalloc(sizeof *w);
+    w->peer = peer;
     w->kind = kind;
     w->caller = e->caller;
     w->read = *e;
@@ -44,6 +77,7 @@ void waiter_free(struct core *c, struct waiter *w)
         finish_unref(&w->hits[i]);
     free(w->hits);
     free(w->ranges);
+    peer_give(c, w->peer);
     free(w);
     c->waiter_count--;
 }

@@ -502,6 +502,30 @@ static void finishes_find_their_own_waits(void **state)
     assert_null(find(EFFECT_FINISHED)); /* each was answered once */
 }
 
+static void one_client_does_not_take_all_the_waiting(void **state)
+{
+    (void)state;
+    submit();
+    struct id_range one = {1, 1};
+    struct event e = client_event(EVENT_WAIT);
+    e.wait.ranges = &one;
+    e.wait.range_count = 1;
+    e.wait.timeout_ms = 10000;
+    for (unsigned i = 0; i < 2 * PROTO_WINDOW_REQUESTS; i++) {
+        step(&e);
+        assert_null(find(EFFECT_REFUSE));
+    }
+    step(&e);
+    assert_int_equal(find(EFFECT_REFUSE)->refuse.status, STATUS_BUSY);
+    e.caller.route.id[0] = 'd'; /* another client waits as ever */
+    step(&e);
+    assert_null(find(EFFECT_REFUSE));
+    pass(10000);
+    e.caller.route.id[0] = 'c'; /* and so does the first one when it was answered */
+    step(&e);
+    assert_null(find(EFFECT_REFUSE));
+}
+
 static void wait_ends_with_its_time(void **state)
 {
     (void)state;
@@ -772,6 +796,7 @@ int main(void)
         STORY(old_sessions_are_sent_to_register),
         STORY(wait_is_answered_by_the_finish),
         STORY(finishes_find_their_own_waits),
+        STORY(one_client_does_not_take_all_the_waiting),
         STORY(wait_ends_with_its_time),
         STORY(follow_keeps_what_was_seen),
         STORY(shutdown_finishes_releases_and_ends),
