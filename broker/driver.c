@@ -39,7 +39,7 @@ struct driver {
     struct held *held; /* a ring in order of commit */
     size_t held_first;
     size_t held_count;
-    size_t held_capacity; /* a power of two */
+    size_t held_capacity;      /* a power of two */
     struct route *unreachable; /* routes found dead since the last look */
     size_t unreachable_count;
     size_t unreachable_capacity;
@@ -351,9 +351,8 @@ static void driver_turn(struct driver *d)
         {.socket = sockets_results(d->sockets), .events = ZMQ_POLLIN},
     };
     int count = is_pressed ? 6 : 7; /* under pressure the workers' outboxes hold the results */
-    uint64_t wait_ms = d->unreachable_count > 0
-                           ? 0
-                           : sub_sat_u64(core_deadline(d->core), clock_mono_ms());
+    uint64_t wait_ms =
+        d->unreachable_count > 0 ? 0 : sub_sat_u64(core_deadline(d->core), clock_mono_ms());
     if (zmq_poll(items, count, (long)min_u64(wait_ms, 3600000)) < 0 && zmq_errno() != EINTR)
         log_error("cannot poll: %s", zmq_strerror(zmq_errno()));
     driver_clock(d);

@@ -20,11 +20,11 @@
 #include <stdlib.h>
 #include <uthash.h>
 
-#define RING_SIZE 8192u            /* last finishes kept in memory for WAIT */
-#define RING_BYTES_MAX (32u << 20) /* of their results */
+#define RING_SIZE 8192u                               /* last finishes kept in memory for WAIT */
+#define RING_BYTES_MAX (32u << 20)                    /* of their results */
 #define PEER_WAITERS_MAX (2u * PROTO_WINDOW_REQUESTS) /* of one connection */
-#define SELECTION_SMALL 4096u      /* sets up to it are checked id by id */
-#define LIVE_BYTES_MAX (1u << 20)  /* live output held of one stream of one job */
+#define SELECTION_SMALL 4096u                         /* sets up to it are checked id by id */
+#define LIVE_BYTES_MAX (1u << 20) /* live output held of one stream of one job */
 #define LIVE_TOTAL_BYTES_MAX (64u << 20)
 #define RETRY_WAITS_MAX 100u /* RETRY verdicts of one job */
 #define RETRY_DELAY_MAX_MS 300000u
