@@ -37,6 +37,8 @@ static bool submit_refused(struct core *c, const struct event *e, uint64_t bytes
 {
     const struct core_config *config = &c->config;
     const struct queue *q = queue_find(c, e->submit.queue);
+    uint64_t unfinished =
+        q != NULL ? q->count[JOB_READY] + q->count[JOB_SCHEDULED] + q->count[JOB_RUNNING] : 0;
     if (e->is_pressed) {
         core_refuse(fx, &e->caller, STATUS_BUSY, "too many bytes wait for their commit");
     } else if (c->store_free_bytes < config->store_reserve_bytes) {
@@ -44,12 +46,10 @@ static bool submit_refused(struct core *c, const struct event *e, uint64_t bytes
                     "the store's file system has %llu bytes left; %llu are kept for results",
                     (unsigned long long)c->store_free_bytes,
                     (unsigned long long)config->store_reserve_bytes);
-    } else if (q != NULL && q->count[JOB_READY] + q->count[JOB_SCHEDULED] + q->count[JOB_RUNNING] +
-                                    e->submit.count >
-                                config->queue_jobs_max) {
+    } else if (unfinished + e->submit.count > config->queue_jobs_max) {
         core_refuse(fx, &e->caller, STATUS_QUEUE_FULL,
-                    "queue %s holds its most unfinished jobs: %llu", q->name,
-                    (unsigned long long)config->queue_jobs_max);
+                    "queue %.*s takes at most %llu unfinished jobs", (int)e->submit.queue.size,
+                    (const char *)e->submit.queue.data, (unsigned long long)config->queue_jobs_max);
     } else if (bytes > sub_sat_u64(config->payload_bytes_max, c->payload_bytes)) {
         core_refuse(fx, &e->caller, STATUS_QUEUE_FULL,
                     "the payloads of all unfinished jobs hold their most bytes: %llu",

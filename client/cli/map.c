@@ -268,6 +268,29 @@ static void keep_last(struct map *m, uint64_t now_ms, bool is_end)
     m->kept_ms = now_ms;
 }
 
+static bool map_must_halt(const struct map *m)
+{
+    return m->halt.failures > 0 && !m->is_halted && m->failed >= m->halt.failures;
+}
+
+/* Submits and watches until neither makes work for the other: a finished job is room for an item
+ * (--jobs), a stored one is to be watched, and no further event would tell of either. */
+static int map_move(struct map *m, uint64_t now_ms)
+{
+    int code = EXIT_DONE;
+    uint64_t before = 0;
+    uint64_t after = m->feeder.accepted + m->watch.told + m->watch.gone;
+    do {
+        before = after;
+        code = feeder_step(&m->feeder, map_room(m), m->watch.cursor, now_ms);
+        uint64_t poll_ms = feeder_is_done(&m->feeder) ? POLL_MS : POLL_FEEDING_MS;
+        if (code == EXIT_DONE && !m->is_detached)
+            code = watch_step(&m->watch, poll_ms, now_ms);
+        after = m->feeder.accepted + m->watch.told + m->watch.gone;
+    } while (code == EXIT_DONE && after != before && !map_must_halt(m));
+    return code;
+}
+
 /* Everything that can be done now. 0 to go on, or the exit code to end with. */
 static int map_turn(struct map *m, uint64_t now_ms)
 {
@@ -281,15 +304,12 @@ static int map_turn(struct map *m, uint64_t now_ms)
     if (code == EXIT_DONE && m->has_broken)
         code = EXIT_INTERNAL;
     if (code == EXIT_DONE)
-        code = feeder_step(&m->feeder, map_room(m), m->watch.cursor, now_ms);
-    if (code == EXIT_DONE && !m->is_detached)
-        code =
-            watch_step(&m->watch, feeder_is_done(&m->feeder) ? POLL_MS : POLL_FEEDING_MS, now_ms);
+        code = map_move(m, now_ms);
     if (feeder_is_done(&m->feeder) && watch_is_done(&m->watch))
         m->fetch.has_order = false; /* all ids are there and sorted; none is waited for */
     if (code == EXIT_DONE)
         code = fetch_step(&m->fetch);
-    if (code == EXIT_DONE && m->halt.failures > 0 && !m->is_halted && m->failed >= m->halt.failures)
+    if (code == EXIT_DONE && map_must_halt(m))
         code = map_halt(m);
     keep_last(m, now_ms, false);
     return code;
