@@ -29,7 +29,8 @@ enum {
 };
 
 /* Makes the ipc directories that are missing, with mode 0700, refuses those that others own or may
- * write to, and takes their locks, which last until the process ends. Call it once, before sockets_open and before the store is opened. */
+ * write to, and takes their locks, which last until the process ends. Call it once, before
+ * sockets_open and before the store is opened. */
 int sockets_prepare(const struct sockets_config *config, struct error *e) MUST_CHECK;
 
 struct sockets;
