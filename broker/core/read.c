@@ -8,7 +8,11 @@
 /* Of a job object without what its SUBMIT brought (argv, cwd); a generous guess. */
 #define JOB_OBJECT_BYTES 2048
 
+/* The workers of a queue at one moment. The last answer is kept while one reply is made: a page of
+ * a thousand jobs asks about a few queues. */
 struct service {
+    const struct queue *queue; /* NULL: not counted yet */
+    unsigned kind;
     uint32_t workers;
     uint32_t of_kind;
     uint32_t slots;
@@ -17,7 +21,7 @@ struct service {
 
 static struct service queue_service(const struct queue *q, unsigned kind)
 {
-    struct service s = {0};
+    struct service s = {.queue = q, .kind = kind};
     list_each (node, &q->subscriptions) {
         const struct worker *w = container_of(node, struct subscription, of_queue)->worker;
         if (w->state != WORKER_ACTIVE)
@@ -32,7 +36,8 @@ static struct service queue_service(const struct queue *q, unsigned kind)
     return s;
 }
 
-void core_waiting_for(const struct core *c, const struct job *j, char *out, size_t size)
+static void waiting_for(const struct core *c, const struct job *j, struct service *last, char *out,
+                        size_t size)
 {
     out[0] = '\0';
     if (j->state == JOB_SCHEDULED) {
@@ -43,7 +48,9 @@ void core_waiting_for(const struct core *c, const struct job *j, char *out, size
     }
     if (j->state != JOB_READY)
         return;
-    const struct service s = queue_service(j->queue, j->template->options.kind);
+    if (last->queue != j->queue || last->kind != j->template->options.kind)
+        *last = queue_service(j->queue, j->template->options.kind);
+    const struct service s = *last;
     if (!core_may_dispatch(c))
         snprintf(out, size, "the broker is stopping");
     else if (s.workers == 0)
@@ -55,6 +62,12 @@ void core_waiting_for(const struct core *c, const struct job *j, char *out, size
         snprintf(out, size, "all %u slots of queue %s are busy", s.slots, j->queue->name);
     else
         snprintf(out, size, "a worker of queue %s that takes more work", j->queue->name);
+}
+
+void core_waiting_for(const struct core *c, const struct job *j, char *out, size_t size)
+{
+    struct service none = {0};
+    waiting_for(c, j, &none, out, size);
 }
 
 void core_get(struct core *c, const struct event *e, struct effects *fx)
@@ -94,7 +107,8 @@ void core_list(struct core *c, const struct event *e, struct effects *fx)
 }
 
 /* Takes the row's references over into the view. */
-static void job_view_fill(struct core *c, struct job_view *v, const struct job_row *row)
+static void job_view_fill(struct core *c, struct job_view *v, const struct job_row *row,
+                          struct service *last)
 {
     v->row = *row;
     v->row.template = job_template_ref(row->template);
@@ -114,7 +128,7 @@ static void job_view_fill(struct core *c, struct job_view *v, const struct job_r
     v->queue = q != NULL ? q->name : "";
     const struct job *j = job_find(c, row->id);
     if (j != NULL)
-        core_waiting_for(c, j, v->waiting_for, sizeof v->waiting_for);
+        waiting_for(c, j, last, v->waiting_for, sizeof v->waiting_for);
 }
 
 void read_answer(struct core *c, struct waiter *w, const struct query_answer *a, struct effects *fx)
@@ -128,9 +142,10 @@ void read_answer(struct core *c, struct waiter *w, const struct query_answer *a,
         struct effect *f = effects_add(fx, EFFECT_JOBS, &w->caller);
         f->jobs.jobs = mem_zalloc((a->row_count + 1) * sizeof(struct job_view));
         uint64_t bytes = 0;
+        struct service last = {0};
         for (size_t i = 0; i < a->row_count && bytes < PROTO_LIST_BYTES_MAX; i++) {
             bytes += JOB_OBJECT_BYTES + blob_size(a->rows[i].template->spec);
-            job_view_fill(c, &f->jobs.jobs[f->jobs.count++], &a->rows[i]);
+            job_view_fill(c, &f->jobs.jobs[f->jobs.count++], &a->rows[i], &last);
         }
         f->jobs.is_list = is_list;
         f->jobs.has_more = !a->is_complete || f->jobs.count < a->row_count;

@@ -526,6 +526,41 @@ static void one_client_does_not_take_all_the_waiting(void **state)
     assert_null(find(EFFECT_REFUSE));
 }
 
+static void a_list_says_of_each_job_what_it_waits_for(void **state)
+{
+    (void)state;
+    static const char *const queues[] = {"a", "default", "default", "a"};
+    struct job_row rows[4] = {{0}};
+    struct job_options o;
+    job_options_init(&o);
+    worker_join(1, 1, NULL, 0, 0); /* it serves `default` */
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct event e = client_event(EVENT_SUBMIT);
+        struct blob *none = NULL;
+        e.submit.queue = view_str(queues[i]);
+        e.submit.options = &o;
+        e.submit.payloads = &none;
+        e.submit.count = 1;
+        step(&e);
+        rows[i].id = find(EFFECT_SUBMITTED)->submitted.first;
+        rows[i].template = job_template_new(&o, NULL);
+    }
+    struct event e = client_event(EVENT_LIST);
+    e.list.name = "";
+    step(&e);
+    struct query_answer answer = {.type = QUERY_LIST, .rows = rows, .row_count = 4};
+    answer.token = find(EFFECT_QUERY)->query.token;
+    e = (struct event){.type = EVENT_ANSWER, .answer = &answer};
+    step(&e);
+    const struct effect *f = find(EFFECT_JOBS);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        assert_non_null(strstr(f->jobs.jobs[i].waiting_for, queues[i]));
+        assert_int_equal(strstr(f->jobs.jobs[i].waiting_for, "no worker serves") != NULL,
+                         queues[i][0] == 'a');
+        job_row_fini(&rows[i]);
+    }
+}
+
 static void wait_ends_with_its_time(void **state)
 {
     (void)state;
@@ -797,6 +832,7 @@ int main(void)
         STORY(wait_is_answered_by_the_finish),
         STORY(finishes_find_their_own_waits),
         STORY(one_client_does_not_take_all_the_waiting),
+        STORY(a_list_says_of_each_job_what_it_waits_for),
         STORY(wait_ends_with_its_time),
         STORY(follow_keeps_what_was_seen),
         STORY(shutdown_finishes_releases_and_ends),
