@@ -355,11 +355,14 @@ static int wait_step(struct stint *s, uint64_t until_ms)
 int stint_call_wait(struct stint_call *c, uint64_t timeout_ms)
 {
     uint64_t until_ms = add_sat_u64(stint_now_ms(), timeout_ms);
-    while (!stint_call_is_done(c)) {
-        int status = wait_step(c->stint, until_ms);
-        if (status != STINT_OK && !stint_call_is_done(c))
-            return status;
-    }
+    /* Other calls may finish meanwhile; the caller's next stint_poll has to tell of them. */
+    uint64_t told = c->stint->calls_told;
+    int status = STINT_OK;
+    while (!stint_call_is_done(c) && status == STINT_OK)
+        status = wait_step(c->stint, until_ms);
+    c->stint->calls_told = told;
+    if (!stint_call_is_done(c))
+        return status;
     if (c->status != STINT_OK)
         stint_fail(c->stint, c->status, "%s", c->error.text);
     return c->status;
