@@ -246,10 +246,15 @@ void core_ready(struct core *c, const struct event *e, struct effects *fx)
 
 /* --- messages of a session --- */
 
+/* Never to an earlier end: after a planned stop the worker holds the job for as long as AWAY said
+ * until a BEAT is answered, and whether this answer arrives is not known here. */
 static void worker_renew(struct core *c, struct worker *w, struct job *j)
 {
+    uint64_t end_ms = c->now_ms + w->lease_ms;
     j->is_reported = true;
-    core_timer_set(c, &j->timer, c->now_ms + w->lease_ms);
+    if (heap_node_is_linked(&j->timer.node))
+        end_ms = max_u64(end_ms, j->timer.node.key);
+    core_timer_set(c, &j->timer, end_ms);
 }
 
 static void inventory_running(struct core *c, struct worker *w, const struct ref *ref,

@@ -182,6 +182,14 @@ static void world_fault(struct world *w, enum fault f)
     }
 }
 
+void fault_aftershock(struct world *w)
+{
+    if (w->is_calm || w->plan.aftershocks == 0 || !chance(w, w->plan.aftershocks))
+        return;
+    w->is_aftershock = true;
+    happen_at(w, &w->fault, w->now_us + roll(w, 500 * MS_US));
+}
+
 void fault_next(struct world *w, struct happening *h)
 {
     uint64_t sum = 0;
@@ -195,6 +203,10 @@ void fault_next(struct world *w, struct happening *h)
     uint64_t gap_us =
         chance(w, 30) ? min_u64(w->plan.fault_gap_us, 600 * MS_US) : w->plan.fault_gap_us;
     happen_at(w, h, w->now_us + 1 + roll(w, 2 * gap_us));
+    if (w->is_aftershock) {
+        f = FAULT_SILENCE;
+        w->is_aftershock = false;
+    }
     if (sum == 0)
         return;
     w->tally->faults[f]++;

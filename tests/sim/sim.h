@@ -480,6 +480,7 @@ struct tally {
     uint64_t virtual_max_us;
 };
 
+void fault_aftershock(struct world *w);
 void fault_next(struct world *w, struct happening *h);
 void faults_end(struct world *w);
 
@@ -503,6 +504,7 @@ struct plan {
     uint32_t long_jobs;   /* of 100 */
     uint32_t wishes;      /* of 100 workers: another lease and beat than the broker's */
     uint32_t spawn_fails; /* of 100 */
+    uint32_t aftershocks; /* of 100 starts of a broker: a worker falls silent soon after */
     struct core_config core;
 };
 
@@ -516,6 +518,7 @@ struct world {
     uint64_t digest; /* of all that was delivered */
     struct heap happenings;
     struct plan plan;
+    bool is_aftershock; /* the next fault */
     bool is_calm;
     uint64_t calm_us;
     struct happening fault;

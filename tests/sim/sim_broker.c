@@ -365,6 +365,7 @@ static void broker_start(struct world *w, struct happening *h)
     broker_space(w);
     b->is_up = true;
     broker_commit(w);
+    fault_aftershock(w);
     w->listens_us = w->now_us + roll(w, 20 * MS_US);
     broker_wake(w, 0);
 }

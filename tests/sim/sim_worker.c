@@ -95,7 +95,7 @@ static void process_plan(struct world *w, struct process *p, const struct pool_c
     uint64_t outcome = roll(w, 100);
     p->cause = POOL_CAUSE_EXITED;
     if (w->is_calm) {
-        us = 1000 + roll(w, SECOND_US);
+        us = 1000 + roll(w, 200 * MS_US);
         outcome = 0;
     }
     if (outcome >= 96)

@@ -113,6 +113,7 @@ static void plan_focus(struct world *w)
         p->core.lease_ms = 4000 + (uint32_t)roll(w, 3000);
         p->wishes = chance(w, 50) ? 60 : 0;
         p->long_jobs = 60;
+        p->aftershocks = 40;
         p->slow_commit_us = p->core.lease_ms * MS_US;
         p->fault_weight[FAULT_SLOW_STORE] = 6;
     } else {
