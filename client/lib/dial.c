@@ -17,6 +17,9 @@
 
 #include "client/lib/impl.h"
 #include "common/base/clock.h"
+#include "common/net/address.h"
+
+#define CONTROL_UNREACHED "its control socket cannot be reached from here"
 
 enum {
     DIAL_PAUSE_MIN_MS = 50,
@@ -159,6 +162,18 @@ static void dial_lost(struct stint *s, enum stint_notice kind, const char *text,
     s->dial.is_lost_told = true;
 }
 
+/* Dials the control socket at the address that HELLO named; false where that cannot be one. */
+static bool dial_control(struct stint *s, const char *control, uint64_t now_ms)
+{
+    struct net_address a;
+    char endpoint[ENDPOINT_BYTES_MAX];
+    struct error e;
+    if (control == NULL || net_address_parse(control, PROTO_PORT_DEFAULT, &a, &e) != 0)
+        return false;
+    net_endpoint(&a, NET_CONTROL, a.port, endpoint);
+    return dial_open(s, endpoint, now_ms);
+}
+
 /* The greeting was answered with OK. */
 static void dial_answered(struct stint *s, const struct msg *m, uint64_t now_ms)
 {
@@ -168,8 +183,8 @@ static void dial_answered(struct stint *s, const struct msg *m, uint64_t now_ms)
     const char *control = json_string_value(json_object_get(json, "control"));
     if (s->config.control && !d->is_at_control && !s->addresses[d->address_at].is_ipc) {
         d->is_at_control = true;
-        if (control == NULL || !dial_open(s, control, now_ms))
-            dial_next(s, "its control socket cannot be reached from here", now_ms);
+        if (!dial_control(s, control, now_ms))
+            dial_next(s, CONTROL_UNREACHED, now_ms);
         json_decref(json);
         return;
     }
@@ -306,7 +321,10 @@ void dial_drive(struct stint *s, uint64_t now_ms)
     if (d->link != NULL) {
         unsigned events = link_events(d->link);
         if (d->state == DIAL_HELLO && (events & (LINK_CUT | LINK_REFUSED)) != 0)
-            dial_next(s, address_failure(&s->addresses[d->address_at]), now_ms);
+            dial_next(s,
+                      d->is_at_control ? CONTROL_UNREACHED
+                                       : address_failure(&s->addresses[d->address_at]),
+                      now_ms);
         else if (d->state == DIAL_READY && (events & LINK_CUT) != 0)
             dial_lost(s, STINT_NOTICE_LOST, "the connection to the broker is lost", now_ms);
     }
