@@ -192,6 +192,9 @@ void sockets_close(struct sockets **s)
 {
     if (*s == NULL)
         return;
+    /* The monitor first: an event that finds its PAIR closed is lost memory in libzmq. */
+    if ((*s)->routers[SOCKET_WORKERS] != NULL)
+        zmq_socket_monitor(zsock_resolve((*s)->routers[SOCKET_WORKERS]), NULL, 0);
     if ((*s)->monitor != NULL)
         zmq_close((*s)->monitor);
     for (size_t i = 0; i < ARRAY_SIZE((*s)->routers); i++)
