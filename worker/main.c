@@ -201,7 +201,10 @@ static int kinds_fill(const struct conf *conf, struct driver_config *config, str
         config->pool.handler_argc = (size_t)conf_args_count(conf);
         ready->kinds |= KIND_BIT(JOB_PAYLOAD);
     }
-    if (allows || (!has_program && config->addresses[0].is_ipc))
+    bool is_guarded = true;
+    for (size_t i = 0; i < config->address_count; i++)
+        is_guarded = is_guarded && net_address_is_guarded(&config->addresses[i]);
+    if (allows || (!has_program && is_guarded))
         ready->kinds |= KIND_BIT(JOB_COMMAND);
     if (ready->kinds != 0)
         return 0;

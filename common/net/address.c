@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -89,6 +90,17 @@ bool net_address_is_there(const struct net_address *a, enum plane_socket socket)
     char endpoint[ENDPOINT_BYTES_MAX];
     net_endpoint(a, socket, a->port, endpoint);
     return !a->is_ipc || access(endpoint + strlen("ipc://"), F_OK) == 0;
+}
+
+bool net_address_is_guarded(const struct net_address *a)
+{
+    struct stat st;
+    if (!a->is_ipc)
+        return false;
+    if (stat(a->host, &st) != 0)
+        return true;
+    bool is_ours = st.st_uid == geteuid() || st.st_uid == 0;
+    return is_ours && (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
 /* The user's directory: $XDG_STATE_HOME/stint or ~/.local/state/stint. */

@@ -42,6 +42,10 @@ bool net_address_is_local(const struct net_address *a);
 /* True where the socket of an ipc address exists (always on tcp): a hint which default to dial. */
 bool net_address_is_there(const struct net_address *a, enum plane_socket socket);
 
+/* True where file permissions guard it: an ipc directory that is this user's or root's and that
+ * others may not write to, or that is not there yet. False for tcp. */
+bool net_address_is_guarded(const struct net_address *a);
+
 #define NET_DEFAULTS_MAX 2
 /* The addresses to try, best first: the user's own, then /run/stint (for root the other way round).
  * Returns how many. */

@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/net/address.h"
 
@@ -49,6 +51,24 @@ static void refusals(void **state)
     assert_non_null(strstr(e.text, "too long"));
 }
 
+static void guards(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/stint-guard-XXXXXX";
+    struct net_address a = {.is_ipc = true};
+    assert_non_null(mkdtemp(path));
+    strcpy(a.host, path);
+    assert_true(net_address_is_guarded(&a));
+    assert_int_equal(chmod(path, 0770), 0);
+    assert_false(net_address_is_guarded(&a));
+    assert_int_equal(chmod(path, 0755), 0);
+    assert_true(net_address_is_guarded(&a));
+    assert_int_equal(rmdir(path), 0);
+    assert_true(net_address_is_guarded(&a));
+    a.is_ipc = false;
+    assert_false(net_address_is_guarded(&a));
+}
+
 static void defaults(void **state)
 {
     (void)state;
@@ -66,6 +86,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(forms),
         cmocka_unit_test(refusals),
+        cmocka_unit_test(guards),
         cmocka_unit_test(defaults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
