@@ -275,6 +275,7 @@ int main(int argc, char **argv)
     conf_add_options(conf, options);
     if (conf_read(conf, argc, argv, CONF_ARGS_OPTIONS_FIRST, &e) != 0) {
         fprintf(stderr, "stint-worker: %s\n", e.text);
+        conf_free(&conf);
         return EXIT_USAGE;
     }
     if (conf_answer(conf)) {
