@@ -225,6 +225,10 @@ static void say_come_back(struct map *m, const char *more)
                 "%llu jobs go on; see them with: stint list --name %s, await them with: "
                 "stint wait last%s",
                 (unsigned long long)m->watch.open.count, m->spec.options.name, more);
+    else if (m->feeder.used > 0 && m->feeder.ring[0]->is_started)
+        cli_say(m->cli,
+                "interrupted while submitting; jobs may have been stored: see stint list --name %s",
+                m->spec.options.name);
 }
 
 /* The first Ctrl-C stops reading; a second within 2 s cancels; TERM and HUP leave at once. */

@@ -228,18 +228,20 @@ class Interrupted(harness.SharedCase):
     def start(self, name):
         """A map with one job that runs and a stdin that stays open."""
         events, gate = self.pool.fifo(name + "-events"), self.pool.fifo(name + "-gate")
-        client = self.pool.spawn("map", "--name", name, "--", "sh", "-c",
+        client = self.pool.spawn("map", "--", "sh", "-c",
                                  f"echo $STINT_JOB_ID > {events.path}; read x < {gate.path}", "_",
                                  stdin=subprocess.PIPE)
         client.stdin.write(b"item\n")
         client.stdin.flush()
+        # the job may run before the client has read that it is stored
+        self.name = client.wait_line("these jobs are named").split()[-1]
         return client, gate, events.line()
 
     def test_ctrl_c_leaves_the_jobs_and_says_how_to_come_back(self):
         client, gate, job = self.start("once")
         client.send(signal.SIGINT)
         line = client.wait_line("go on")
-        self.assertIn("1 jobs go on; see them with: stint list --name once", line)
+        self.assertIn(f"1 jobs go on; see them with: stint list --name {self.name}", line)
         self.assertIn("stint wait last", line)
         self.assertIn("Ctrl-C again: cancel them", line)
         self.assertEqual(client.wait(), 130)
