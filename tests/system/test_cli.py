@@ -356,7 +356,9 @@ class Surroundings(harness.SharedCase):
         gate = self.pool.fifo(name)
         events = self.pool.fifo(name + "-events")
         client = self.pool.spawn(*words, "sh", "-c",
-                                 f"echo $STINT_JOB_ID > {events.path}; read x < {gate.path}")
+                                 f"echo $STINT_JOB_ID > {events.path}; echo started; "
+                                 f"read x < {gate.path}")
+        client.wait_line("^started$", "out")  # so it knows its job, and not only the worker does
         return client, gate, events.line()
 
     def test_ctrl_c_leaves_the_job_of_run_running(self):
