@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* read.c - requests that only look: GET and LIST (through the store), STATUS and WORKERS (from
  * memory, at once). */
+#include <assert.h>
 #include <stdio.h>
 
 #include "broker/core/impl.h"
@@ -39,6 +40,7 @@ static struct service queue_service(const struct queue *q, unsigned kind)
 static void waiting_for(const struct core *c, const struct job *j, struct service *last, char *out,
                         size_t size)
 {
+    assert(j->queue != NULL);
     out[0] = '\0';
     if (j->state == JOB_SCHEDULED) {
         uint64_t left_ms = sub_sat_u64(j->not_before_ms, c->wall_ms);

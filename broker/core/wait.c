@@ -11,7 +11,10 @@
 /* NULL where so many requests of this connection wait already that one more would be too many. */
 static struct peer *peer_take(struct core *c, const struct route *r)
 {
-    struct peer_key key = {.socket = r->socket, .id_size = r->id_size};
+    struct peer_key key;
+    memset(&key, 0, sizeof key); /* its bytes are the hash's key */
+    key.socket = r->socket;
+    key.id_size = r->id_size;
     memcpy(key.id, r->id, r->id_size);
     struct peer *p = NULL;
     HASH_FIND(hh, c->peers, &key, sizeof key, p);
