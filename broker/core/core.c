@@ -333,6 +333,7 @@ static void core_event(struct core *c, const struct event *e, struct effects *fx
         core_answer(c, e->answer, fx);
         break;
     case EVENT_FORGOTTEN:
+        c->is_start_stored = c->is_started;
         core_forgotten(c, e);
         break;
     case EVENT_READY:

@@ -53,7 +53,7 @@ enum event_type {
     EVENT_UNREACHABLE, /* a send to event.caller.route found no such peer */
     EVENT_SPACE,       /* size and free space of the store */
     EVENT_ANSWER,      /* a query's answer */
-    EVENT_FORGOTTEN,   /* finished jobs were forgotten */
+    EVENT_FORGOTTEN,   /* a commit is confirmed; so many finished jobs were forgotten in it */
     /* clients and operators */
     EVENT_REFUSED, /* ingress refuses: event.refused */
     EVENT_HELLO,

@@ -214,6 +214,7 @@ struct core {
     uint32_t next_queue;
     uint64_t next_lease; /* low half */
     bool is_started;
+    bool is_start_stored; /* the commit of RECORD_START is confirmed: it is the first one */
 
     struct job *jobs;
     struct queue *queues;

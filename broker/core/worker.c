@@ -160,11 +160,15 @@ static void worker_subscribe(struct core *c, struct worker *w, const struct read
     }
 }
 
+/* A slow disk must not keep workers out: the answer shows nothing but the start number, so it waits
+ * only until that is stored, or where the worker's lease is longer than what a restart would give
+ * it without the record of that. */
 static void worker_welcome(struct core *c, struct worker *w, struct effects *fx)
 {
     struct caller to;
     worker_caller(w, &to);
     struct effect *f = effects_add(fx, EFFECT_READY, &to);
+    f->waits = !c->is_start_stored || w->lease_ms > c->config.lease_ms;
     f->ready.interval_ms = w->interval_ms;
     f->ready.lease_ms = w->lease_ms;
     f->ready.margin_ms = (uint32_t)min_u64(c->config.margin_ms, w->lease_ms / 4);

@@ -437,6 +437,30 @@ static void old_sessions_are_sent_to_register(void **state)
     assert_non_null(find(EFFECT_REGISTER));
 }
 
+static void slow_store_keeps_no_worker_out(void **state)
+{
+    (void)state;
+    worker_join(1, 1, NULL, 0, 0);
+    struct ready_header h = {.slots = 1, .kinds = 3, .queue_count = 1};
+    strcpy(h.queues[0], "default");
+    struct event e = worker_event(EVENT_READY, 2, 1);
+    e.ready = &h;
+    step(&e);
+    assert_true(find(EFFECT_READY)->waits); /* the start number is not stored yet */
+    static const uint64_t none[JOB_STATE_COUNT];
+    struct event confirmed = {.type = EVENT_FORGOTTEN, .forgotten = none};
+    step(&confirmed);
+    e = worker_event(EVENT_READY, 3, 1);
+    e.ready = &h;
+    step(&e);
+    assert_false(find(EFFECT_READY)->waits);
+    h.lease_ms = 2 * w.config.lease_ms; /* a restart must know of it first */
+    e = worker_event(EVENT_READY, 4, 1);
+    e.ready = &h;
+    step(&e);
+    assert_true(find(EFFECT_READY)->waits);
+}
+
 static void wait_is_answered_by_the_finish(void **state)
 {
     (void)state;
@@ -829,6 +853,7 @@ int main(void)
         STORY(silence_gives_nothing_away_before_the_lease),
         STORY(restart_adopts_what_the_worker_reports),
         STORY(old_sessions_are_sent_to_register),
+        STORY(slow_store_keeps_no_worker_out),
         STORY(wait_is_answered_by_the_finish),
         STORY(finishes_find_their_own_waits),
         STORY(one_client_does_not_take_all_the_waiting),
