@@ -437,6 +437,58 @@ static void old_sessions_are_sent_to_register(void **state)
     assert_non_null(find(EFFECT_REGISTER));
 }
 
+/* A start after a planned stop: one running job of worker 1, whose lease AWAY made longer. */
+static struct ref start_after_a_planned_stop(void)
+{
+    static const uint64_t none[JOB_STATE_COUNT];
+    struct job_options o;
+    struct ref ref = {7, 1, UINT64_C(99) << 32 | 1};
+    core_free(&w.core);
+    w.core = core_new(&w.config);
+    job_options_init(&o);
+    struct event e = {.type = EVENT_LOAD_META};
+    e.meta.broker_start = 99;
+    e.meta.away_ms = 60000;
+    e.meta.next_job_id = 8;
+    e.meta.next_finish = 1;
+    e.meta.finished = none;
+    step(&e);
+    e = (struct event){.type = EVENT_LOAD_QUEUE};
+    e.queue.id = 1;
+    e.queue.name = "default";
+    step(&e);
+    struct job_row row = {.id = ref.job,
+                          .queue = 1,
+                          .state = JOB_RUNNING,
+                          .template = job_template_new(&o, NULL),
+                          .attempt = ref.attempt,
+                          .lease = ref.lease,
+                          .instance = 1};
+    e = (struct event){.type = EVENT_LOAD_JOB, .row = &row};
+    step(&e);
+    job_row_fini(&row);
+    e = (struct event){.type = EVENT_START};
+    step(&e);
+    return ref;
+}
+
+static void beats_never_shorten_what_a_planned_stop_gave(void **state)
+{
+    (void)state;
+    struct ref ref = start_after_a_planned_stop();
+    worker_join(1, 1, &ref, 1, 0);
+    struct id_range lease = {ref.lease, ref.lease};
+    struct event e = worker_event(EVENT_BEAT, 1, 1);
+    e.beat.leases = &lease;
+    e.beat.lease_count = 1;
+    step(&e);
+    assert_non_null(find(EFFECT_BEAT));
+    pass(60000 + w.config.lease_ms - 1); /* silence: the worker may run it until then */
+    assert_null(recorded(RECORD_REQUEUE));
+    pass(1);
+    assert_non_null(recorded(RECORD_REQUEUE));
+}
+
 static void slow_store_keeps_no_worker_out(void **state)
 {
     (void)state;
@@ -853,6 +905,7 @@ int main(void)
         STORY(silence_gives_nothing_away_before_the_lease),
         STORY(restart_adopts_what_the_worker_reports),
         STORY(old_sessions_are_sent_to_register),
+        STORY(beats_never_shorten_what_a_planned_stop_gave),
         STORY(slow_store_keeps_no_worker_out),
         STORY(wait_is_answered_by_the_finish),
         STORY(finishes_find_their_own_waits),
