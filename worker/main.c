@@ -287,8 +287,8 @@ int main(int argc, char **argv)
         conf_free(&conf);
         return e.status == EXIT_INTERNAL ? EXIT_INTERNAL : EXIT_USAGE;
     }
+    int signal_fd = driver_signals(&e); /* before the first line that somebody may wait for */
     log_start(conf, &config);
-    int signal_fd = driver_signals(&e);
     struct keeper_set *keepers =
         signal_fd >= 0 ? keeper_set_start(config.pool.ready.slots, &e) : NULL;
     int exit_code = EXIT_INTERNAL;
