@@ -72,7 +72,8 @@ static void wait_finished(void *arg, const struct stint_finished *job)
         char id[24];
         snprintf(id, sizeof id, "%llu", (unsigned long long)job->id);
         json_object_set_new(out, "id", json_string(id));
-        json_object_set_new(out, "reason", json_string(job->reason));
+        json_object_set_new(out, "reason",
+                            job->reason[0] != '\0' ? json_string(job->reason) : json_null());
         json_object_set_new(out, "exit_code",
                             job->exit_code >= 0 ? json_integer(job->exit_code) : json_null());
         json_object_set_new(out, "signal",
