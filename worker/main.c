@@ -95,7 +95,9 @@ static const struct conf_option options[] = {
     {.name = "allow-commands",
      .kind = CONF_FLAG,
      .key = "allow-commands",
-     .help = "run command jobs also from a broker that is not on this machine, and beside PROGRAM",
+     .help =
+         "run command jobs also from a tcp address or a directory that others may write to, and "
+         "beside PROGRAM",
      .group = "Worker"},
     {.name = "grace",
      .kind = CONF_DURATION,

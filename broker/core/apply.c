@@ -177,6 +177,14 @@ static void ring_push(struct core *c, struct finish *f)
         ring_drop(c);
 }
 
+struct finish *ring_find(const struct core *c, uint64_t job)
+{
+    for (uint64_t n = c->next_finish; n > c->ring_first; n--)
+        if (c->ring[(n - 1) % RING_SIZE]->job == job)
+            return c->ring[(n - 1) % RING_SIZE];
+    return NULL;
+}
+
 static void apply_finish(struct core *c, struct job *j, const struct record *r)
 {
     job_leave(c, j);

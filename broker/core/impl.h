@@ -38,7 +38,6 @@
 #define RELEASE_WAIT_MS 15000u /* for RELEASED verdicts: job grace and a margin */
 #define EXPIRE_MS 10000u       /* between two turns of retention */
 #define EXPIRE_JOBS_MAX 1000u
-#define CLIENT_KEEP_MS 86400000u
 #define CANCEL_GRACE_MS 10000u
 #define READY_CLASSES 4u /* kind x (crashed before or not) */
 #define RATE_SECONDS 16u
@@ -264,6 +263,9 @@ struct job *job_find(struct core *c, uint64_t id);
 struct queue *queue_find(struct core *c, struct view name);
 struct queue *queue_by_id(struct core *c, uint32_t id);
 void core_forget_all(struct core *c);
+/* The newest of the last finishes that is this job's, or NULL: it ended before those, or not yet.
+ */
+struct finish *ring_find(const struct core *c, uint64_t job);
 uint64_t job_due_ms(const struct core *c, uint64_t wall_ms);
 
 static inline unsigned job_class(const struct job *j)

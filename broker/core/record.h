@@ -197,7 +197,7 @@ struct job_row {
 
 void job_row_fini(struct job_row *row);
 
-#define CLIENT_RING 8 /* = PROTO_WINDOW_SUBMITS */
+#define CLIENT_RING PROTO_WINDOW_SUBMITS
 /* A client is forgotten (RECORD_EXPIRE) this long after its last entry, by core and store alike. */
 #define CLIENT_KEEP_MS 86400000u
 

@@ -193,16 +193,13 @@ static const char *verdict_refusal(struct core *c, const struct ref *ref)
         c->stats.stale_verdicts++;
         return "stale";
     }
-    for (uint64_t n = c->next_finish; n > c->ring_first; n--) {
-        const struct finish *f = c->ring[(n - 1) % RING_SIZE];
-        if (f->job == ref->job) {
-            bool same = f->attempt == ref->attempt && f->lease == ref->lease;
-            c->stats.duplicate_verdicts += same ? 1 : 0;
-            c->stats.stale_verdicts += same ? 0 : 1;
-            return same ? "duplicate" : "stale";
-        }
-    }
-    return "unknown";
+    const struct finish *f = ring_find(c, ref->job);
+    if (f == NULL)
+        return "unknown";
+    bool same = f->attempt == ref->attempt && f->lease == ref->lease;
+    c->stats.duplicate_verdicts += same ? 1 : 0;
+    c->stats.stale_verdicts += same ? 0 : 1;
+    return same ? "duplicate" : "stale";
 }
 
 void core_verdict(struct core *c, const struct event *e, struct effects *fx)

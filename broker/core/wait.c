@@ -357,13 +357,11 @@ void follow_gone(struct core *c, struct waiter *w, const struct query_answer *a,
  * have pushed it out of there within the turn, in the store. */
 static void follow_ended(struct core *c, struct waiter *w, struct effects *fx)
 {
-    for (uint64_t n = c->next_finish; n > c->ring_first; n--) {
-        const struct finish *f = c->ring[(n - 1) % RING_SIZE];
-        if (f->job == w->job) {
-            follow_state(w, f, fx);
-            waiter_free(c, w);
-            return;
-        }
+    const struct finish *f = ring_find(c, w->job);
+    if (f != NULL) {
+        follow_state(w, f, fx);
+        waiter_free(c, w);
+        return;
     }
     struct query *q = waiter_query(c, w, QUERY_JOB, fx);
     q->id = w->job;
